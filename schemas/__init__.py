@@ -1,0 +1,1 @@
+"""What travels: events, state records, money, the topic table and their codecs."""
