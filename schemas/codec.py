@@ -1,0 +1,152 @@
+"""Between bytes and types: decode and check in one pass, encode canonically.
+
+Canonical bytes: UTF-8 JSON, keys sorted, no spaces, floats by shortest round trip, no NaN.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Union
+
+import msgspec
+import orjson
+
+from schemas import cloudevents
+from schemas.errors import EngineError, EventError
+from schemas.events import SOURCE_TYPES, AnyEvent
+from schemas.topics import EVENT_BYTES_MAX
+
+Headers = Iterable[tuple[str, bytes | None]]
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    topic: msgspec.json.Decoder(Union[types])  # noqa: UP007 - built from a table
+    for topic, types in SOURCE_TYPES.items()
+}
+_TYPE_NAMES: dict[str, tuple[str, ...]] = {
+    topic: tuple(str(kind.__struct_config__.tag) for kind in types)
+    for topic, types in SOURCE_TYPES.items()
+}
+_PLACE = re.compile(r"^(?P<expected>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_STEP = re.compile(r"[^.\[\]]+")
+
+
+class Accepted(NamedTuple):
+    """An event that passed its checks, and the JSON bytes that go on the tape."""
+
+    event: AnyEvent
+    value: bytes
+
+
+def decode_event(
+    topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
+) -> Accepted:
+    """Decode and check one record of a source topic.
+
+    A complete body goes on as it came, to the byte. Where CloudEvents binary headers fill in
+    what the body lacks, the filled body goes on.
+
+    Parameters
+    ----------
+    topic : source topic, without prefix
+    key : the record's key; where it is not null it must be the event's SKU
+    value, headers : as Kafka delivered them
+
+    Raises
+    ------
+    EventError : naming the field, its value and what was expected
+    """
+    if value is None:
+        raise _refuse(
+            "null_value", "value", None, "a JSON object; a source topic has no tombstones"
+        )
+    if len(value) > EVENT_BYTES_MAX:
+        raise _refuse(
+            "too_large", "value", f"{len(value)} bytes", f"at most {EVENT_BYTES_MAX} bytes"
+        )
+    attributes = cloudevents.attributes(headers) if headers else {}
+    if attributes:
+        value = cloudevents.fill(value, attributes, _refuse)
+    try:
+        event: AnyEvent = _DECODERS[topic].decode(value)
+    except msgspec.ValidationError as error:
+        raise _invalid(topic, value, error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _refuse("not_json", "value", _excerpt(value), f"UTF-8 JSON ({error})") from None
+    except RecursionError:
+        raise _refuse("too_deep", "value", _excerpt(value), "JSON nested less deeply") from None
+    sku = getattr(event, "sku", None)
+    if key is not None and sku is not None and key != sku.encode():
+        raise _refuse("key_mismatch", "key", _excerpt(key), f"the event's sku {sku!r}, or no key")
+    return Accepted(event, value)
+
+
+def canonical(document: Any) -> bytes:
+    """Encode a struct, dict, list or scalar to canonical bytes.
+
+    Raises
+    ------
+    EngineError : a float is NaN or infinite (it would silently become null)
+    """
+    plain = msgspec.to_builtins(document)
+    _require_finite(plain, "$")
+    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+
+
+def _require_finite(node: Any, path: str) -> None:
+    if isinstance(node, float):
+        if not math.isfinite(node):
+            raise EngineError(
+                "not_finite", f"{path} was {node}; expected a finite number.", field=path
+            )
+    elif isinstance(node, dict):
+        for name, child in node.items():
+            _require_finite(child, f"{path}.{name}")
+    elif isinstance(node, list | tuple):
+        for child in node:
+            _require_finite(child, path)
+
+
+def _refuse(code: str, field: str, value: object, expected: str) -> EventError:
+    shown = "null" if value is None else value
+    return EventError(
+        code,
+        f"{field} was {shown}; expected {expected}.",
+        field=field,
+        value=value,
+        expected=expected,
+    )
+
+
+def _excerpt(value: bytes) -> str:
+    return value[:80].decode("utf-8", "backslashreplace")
+
+
+def _invalid(topic: str, value: bytes, error: msgspec.ValidationError) -> EventError:
+    place = _PLACE.match(str(error))
+    expected = place["expected"] if place else str(error)
+    path = (place["path"] if place else None) or ""
+    missing = re.match(r"Object missing required field `(?P<name>[^`]+)`", expected)
+    if missing:
+        field = f"{path}.{missing['name']}" if path else missing["name"]
+        return _refuse("missing_field", field, "missing", "a value")
+    if path == "type":
+        expected = f"one of {', '.join(_TYPE_NAMES[topic])}"
+        return _refuse("unknown_type", "type", _value_at(value, path), expected)
+    if "Unknown currency" in expected:
+        shown = _value_at(value, "currency")
+        return _refuse("unknown_currency", "currency", shown, "an ISO 4217 code such as EUR")
+    expected = expected.removeprefix("Expected ").replace("`", "")
+    return _refuse("invalid_field", path or "value", _value_at(value, path), expected)
+
+
+def _value_at(value: bytes, path: str) -> str:
+    try:
+        node = orjson.loads(value)
+        for step in _STEP.findall(path):
+            if isinstance(node, list):
+                node = node[0] if step == "..." else node[int(step)]
+            else:
+                node = node[step]
+        return orjson.dumps(node).decode()
+    except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
+        return _excerpt(value)
