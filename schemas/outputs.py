@@ -1,0 +1,174 @@
+"""What the pricer publishes: price decisions with their record, and alerts."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+
+class Greeks(Struct, frozen=True, kw_only=True, gc=False):
+    """Sensitivities of the objective at the decided price; money in minor units.
+
+    Pi is per horizon. Each field's unit, sign and bump: ``docs/objective.md``.
+    """
+
+    delta: float
+    gamma: float
+    vega: float
+    rho: float | None
+    vanna: float
+    theta: float
+    vega_elasticity: float
+    vega_return_rate: float
+    d_elasticity: float
+    d_level: float
+    d_price_d_stock: float | None
+
+
+class Step(Struct, frozen=True, gc=False):
+    """A price on the way from the optimum to the shop window, and what it expects to earn."""
+
+    name: str
+    price_minor: float
+    objective_per_day_minor: float | None = None
+
+
+class Clamp(Struct, frozen=True, kw_only=True, gc=False):
+    """One guard that moved the price.
+
+    ``shadow_price`` is dPi/dP at the bound (units); ``cost_per_day_minor`` is what the guard
+    costs in expected objective, so that the clamps of one decision add up.
+    """
+
+    guard: str
+    bound_minor: float
+    price_before_minor: float
+    price_after_minor: float
+    shadow_price: float
+    cost_per_day_minor: float
+
+
+class DemandView(Struct, frozen=True, kw_only=True, gc=False):
+    """What is believed of demand at the reference price."""
+
+    reference_price_minor: int
+    units_per_day: float
+    elasticity: float
+    elasticity_low: float
+    elasticity_high: float
+    elasticity_sd: float
+    probability_inelastic: float
+    orders: int
+    epochs: int
+    prior: str
+
+
+class ReturnView(Struct, frozen=True, kw_only=True, gc=False):
+    """What is believed of returns at the decided price."""
+
+    rate: float
+    rate_sd: float
+    slope_log_price: float
+    handling_cost_minor: float
+    handling_cost_source: str
+
+
+class StockView(Struct, frozen=True, kw_only=True, gc=False):
+    """Stock that the horizon can sell; null where no inventory was ever reported."""
+
+    sellable_units: int | None
+    horizon_days: float
+    target_leftover_units: float
+    expected_sales_units: float
+    skew_minor: float
+
+
+class CompetitorView(Struct, frozen=True, kw_only=True, gc=False):
+    """The robust rival price that was used, and how many rivals stand behind it."""
+
+    robust_price_minor: float | None
+    rivals_used: int
+    rivals_seen: int
+
+
+class BreakerView(Struct, frozen=True, kw_only=True, gc=False):
+    """The circuit breaker as it stood after the decision."""
+
+    state: str
+    reasons: tuple[str, ...] = ()
+
+
+class Interval(Struct, frozen=True, gc=False):
+    """Prices between which the change is worth less than it costs."""
+
+    low_minor: int
+    high_minor: int
+
+
+class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
+    """Why this price: beliefs, the way from optimum to price, guards, ages of inputs."""
+
+    trigger: str
+    demand: DemandView
+    returns: ReturnView
+    stock: StockView
+    competitors: CompetitorView
+    unit_cost_minor: int
+    kept_share: float
+    steps: tuple[Step, ...]
+    clamps: tuple[Clamp, ...]
+    gave_way: tuple[str, ...]
+    breaker: BreakerView
+    input_age_ms: dict[str, int]
+    expected_profit_per_day_minor: float
+    objective_per_day_minor: float
+    objective_sd_minor: float
+
+
+class TapePosition(Struct, frozen=True, gc=False):
+    """Where the decision stands on the tape."""
+
+    partition: int
+    offset: int
+
+
+class PriceDecided(
+    Struct, frozen=True, kw_only=True, tag_field="type", tag="price_decided", gc=False
+):
+    """One decision. Consumers accept only a version above the last they saw."""
+
+    price_id: str
+    sku: str
+    version: int
+    status: Literal["published", "held", "reverted"]
+    price_minor: int | None
+    wanted_minor: int | None
+    previous_minor: int | None
+    currency: str
+    margin_pct: float | None
+    decided_at: str
+    effective_from: str | None
+    valid_until: str | None
+    reasons: tuple[str, ...]
+    confidence: float
+    acceptable: Interval | None
+    exogenous_log: float
+    greeks: Greeks | None
+    record: DecisionRecord | None
+    tape: TapePosition
+    engine: str
+    policy_sha256: str
+    prior_sha256: str
+
+
+class Alert(Struct, frozen=True, kw_only=True, tag_field="type", tag="alert", gc=False):
+    """Something a person should know: a breaker moved, a product cannot be priced."""
+
+    alert_id: str
+    kind: Literal[
+        "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed"
+    ]
+    sku: str | None
+    at: str
+    message: str
+    evidence: dict[str, Any]
+    tape: TapePosition
