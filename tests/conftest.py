@@ -1,0 +1,49 @@
+"""Fixtures and Hypothesis profiles for all tests.
+
+Real servers come from the environment; without them their tests are skipped with the reason, and in
+CI (``CI=true``) they fail instead, so that nothing is left out there.
+"""
+
+import os
+
+import hypothesis
+import pytest
+
+KAFKA_VARIABLE = "PRICEMAKER_TEST_KAFKA"
+REDIS_VARIABLE = "PRICEMAKER_TEST_REDIS"
+
+IN_CI = os.environ.get("CI") == "true"
+
+# CI repeats the same examples; a failure prints what repeats it anywhere.
+hypothesis.settings.register_profile(
+    "ci", derandomize=True, print_blob=True, deadline=None, max_examples=100
+)
+hypothesis.settings.register_profile("local", print_blob=True, deadline=None, max_examples=100)
+hypothesis.settings.load_profile("ci" if IN_CI else "local")
+
+
+def server_from(variable: str, how: str) -> str:
+    """The address in an environment variable; without it skip, or fail in CI."""
+    address = os.environ.get(variable)
+    if address:
+        return address
+    reason = f"{variable} is not set. {how}"
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> str:
+    """host:port of a real Kafka broker. Use topics with a prefix of your own on it."""
+    return server_from(
+        KAFKA_VARIABLE, f"Run: export {KAFKA_VARIABLE}=$(infra/kafka/broker start --port 0)"
+    )
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """Address of a real Redis. Use keys with a prefix of your own in it."""
+    return server_from(
+        REDIS_VARIABLE, f"Start redis-server and export {REDIS_VARIABLE}=redis://127.0.0.1:6379"
+    )
