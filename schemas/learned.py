@@ -1,0 +1,141 @@
+"""State records of the learned models: plain numbers, text and lists, so that what is written as
+JSON and read back has the identical future.
+
+Coefficients stand in one order everywhere: (level, elasticity, cross_price_elasticity, control),
+written (b, eps, eta, delta) in equations. Covariances are upper triangles by rows:
+bb, b-eps, b-eta, b-delta, eps-eps, eps-eta, eps-delta, eta-eta, eta-delta, delta-delta.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+Coefficients = tuple[float, float, float, float]
+Covariance = tuple[float, float, float, float, float, float, float, float, float, float]
+
+DELAY_DAYS: tuple[int, ...] = (3, 7, 14, 30, 60)
+"""Ages, days, at which an order cohort teaches; at the last one it is closed."""
+
+
+class DemandPosterior(Struct, frozen=True, kw_only=True, gc=False):
+    """Belief about one product's demand: normal in the coefficients.
+
+    ``mean[0]`` is ln(orders per day) at the reference price. ``size_lines`` and ``size_units`` are
+    the order lines and (capped) units that taught the units per order line.
+    """
+
+    mean: Coefficients
+    cov: Covariance
+    epochs: int
+    orders: int
+    updated_ms: int
+    size_lines: float = 0.0
+    size_units: float = 0.0
+
+
+class OpenEpoch(Struct, frozen=True, kw_only=True, gc=False):
+    """A stretch of constant own price, near-constant rival price and stock state.
+
+    ``ln_price`` is ln(P / P_ref), ``ln_rival`` ln(P_c / P_ref) or None while no rival is known,
+    ``control`` the part of ``ln_price`` that was not exogenous. ``exposure_days`` is in-stock time
+    up to ``accrued_ms``. With a traffic feed ``visits`` is a number and replaces it;
+    ``covered_orders`` are then the orders up to the last report.
+    """
+
+    start_ms: int
+    accrued_ms: int
+    price_minor: int
+    ln_price: float
+    ln_rival: float | None
+    control: float
+    in_stock: bool | None
+    orders: int = 0
+    units: int = 0
+    capped_units: int = 0
+    exposure_days: float = 0.0
+    visits: float | None = None
+    covered_orders: int = 0
+
+
+class PriorSource(Struct, frozen=True, kw_only=True, gc=False):
+    """Where a product's prior came from: the passport's first entry."""
+
+    kind: Literal["category", "unseen_category", "predecessor"]
+    prior_sha256: str
+    category: str
+    predecessor: str | None = None
+    attributes_used: tuple[str, ...] = ()
+    attributes_ignored: tuple[str, ...] = ()
+    attributes_missing: tuple[str, ...] = ()
+
+
+class AttributeEffect(Struct, frozen=True, kw_only=True, gc=False):
+    """What one numeric attribute adds: ``weights * (value - center) / scale``."""
+
+    center: float
+    scale: float
+    weights: Coefficients
+
+
+class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A published prior: what is believed of a product before its first order.
+
+    ``cov`` is the spread between products of one category, ``category_cov`` between categories.
+    ``known_level_sd`` is the sd of the log level where the shop states an expected demand.
+    """
+
+    version: int = 1
+    source: str
+    mean: Coefficients
+    cov: Covariance
+    category_cov: Covariance
+    category_offsets: dict[str, Coefficients] = {}
+    attribute_effects: dict[str, AttributeEffect] = {}
+    known_level_sd: float = 0.5
+
+
+class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):
+    """One product's returns against the pooled model's, in units, with forgetting.
+
+    ``segments`` are the units sold by segment (most of them kept, see ``models.returns``).
+    """
+
+    expected_returns: float
+    returned_units: float
+    day: int
+    segments: dict[str, float] = {}
+
+
+class ReturnCohort(Struct, kw_only=True):
+    """Units of one product, event day and segment whose returns are still to come.
+
+    ``lines``: units sold and units left by order line. ``sold`` and ``returned`` (by delay bin) are
+    statistical weights in units: an order line counts at most ``LINE_UNITS_MAX``.
+    ``ln_price_sum`` is the weighted sum of ln(P / P_ref). ``exposed_share`` and ``negative_share``
+    are what each remaining unit has taught so far.
+    """
+
+    sku: str
+    segment: str
+    day: int
+    milestones_done: int = 0
+    sold: float = 0.0
+    ln_price_sum: float = 0.0
+    returned: list[float] = []
+    lines: dict[str, tuple[int, int]] = {}
+    exposed_share: float = 0.0
+    negative_share: float = 0.0
+
+
+class ReturnPool(Struct, frozen=True, kw_only=True):
+    """The pooled return model of one tape partition.
+
+    ``weights`` are pairs of feature and weight, sorted by feature. ``delays`` has a pair for each
+    delay bin: returns that came in it, and in an earlier one, of cohorts that have passed it.
+    """
+
+    intercept: float
+    weights: tuple[tuple[str, float], ...]
+    iterations: int
+    learned_units: float
+    delays: tuple[tuple[float, float], ...]
