@@ -5,6 +5,7 @@ CI (``CI=true``) they fail instead, so that nothing is left out there.
 """
 
 import os
+import socket
 
 import hypothesis
 import pytest
@@ -47,3 +48,11 @@ def redis_url() -> str:
     return server_from(
         REDIS_VARIABLE, f"Start redis-server and export {REDIS_VARIABLE}=redis://127.0.0.1:6379"
     )
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

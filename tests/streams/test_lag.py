@@ -1,0 +1,202 @@
+"""Consumer lag: the rule as a table of cases, and a real broker with the states it must tell."""
+
+import json
+import time
+import uuid
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.errors import ServiceError
+from streams.cli import cli
+from streams.lag import (
+    BEYOND,
+    GONE,
+    NEVER_COMMITTED,
+    NOT_READ,
+    GroupLag,
+    PartitionLag,
+    _row,
+    consumer_lag,
+)
+
+PLACE = ("orders", 3)
+NOW_MS = 1_700_000_060_000
+MINUTE_AGO_MS = NOW_MS - 60_000
+
+# why, committed, begin, end, read, expected (messages, milliseconds, unknown)
+CASES = [
+    ("never committed is not 0", None, 0, 50, {}, (None, None, NEVER_COMMITTED)),
+    ("never committed, empty topic", None, 0, 0, {}, (None, None, NEVER_COMMITTED)),
+    ("at the end", 50, 0, 50, {}, (0, 0, None)),
+    ("behind", 40, 0, 50, {PLACE: MINUTE_AGO_MS}, (10, 60_000, None)),
+    ("only transaction markers are left", 49, 0, 50, {PLACE: None}, (0, 0, None)),
+    ("the record did not come in time", 40, 0, 50, {}, (10, None, NOT_READ)),
+    ("retention overtook the group", 40, 45, 50, {}, (10, None, GONE)),
+    ("the topic was made anew", 60, 0, 50, {}, (None, None, BEYOND)),
+    ("a record from the future", 40, 0, 50, {PLACE: NOW_MS + 500}, (10, -500, None)),
+]
+
+
+@pytest.mark.parametrize(("why", "committed", "begin", "end", "read", "expected"), CASES)
+def test_lag_of_one_partition(why, committed, begin, end, read, expected) -> None:
+    row = _row(PLACE, committed, begin, end, read, NOW_MS)
+    messages, lag_ms, unknown = expected
+    assert row == PartitionLag(
+        topic="orders",
+        partition=3,
+        offset_committed=committed,
+        offset_end=end,
+        consumer_lag_messages=messages,
+        consumer_lag_ms=lag_ms,
+        unknown=unknown,
+    ), why
+
+
+@pytest.mark.parametrize(
+    ("committed", "total", "worst"),
+    [((40, 45), 15, 60_000), ((40, None), None, None), ((), None, None)],
+)
+def test_a_sum_with_an_unknown_part_is_unknown(committed, total, worst) -> None:
+    rows = [_row(PLACE, offset, 0, 50, {PLACE: MINUTE_AGO_MS}, NOW_MS) for offset in committed]
+    group = GroupLag(
+        group="g", state="stable", members=1, topics_missing=(), partitions=tuple(rows)
+    )
+    assert (group.messages_sum, group.lag_ms_max) == (total, worst)
+
+
+def test_a_broker_that_does_not_answer_is_a_service_error(unused_port, monkeypatch) -> None:
+    monkeypatch.setattr("streams.lag.CONNECT_TIMEOUT_S", 0.5)
+    with pytest.raises(ServiceError) as caught:
+        consumer_lag({"bootstrap.servers": f"127.0.0.1:{unused_port}"}, {"g": ()})
+    assert caught.value.where == f"Kafka at 127.0.0.1:{unused_port}"
+
+
+@pytest.fixture
+def topic(kafka_bootstrap: str):
+    """A topic of its own with two partitions."""
+    name = f"lag-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result()
+    yield name
+    admin.delete_topics([name])[name].result()
+
+
+def commit(bootstrap: str, group: str, topic: str, partition: int, offset: int) -> None:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, partition, offset)], asynchronous=False)
+    consumer.close()
+
+
+def produce(bootstrap: str, topic: str, partition: int, timestamps_ms: list[int]) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for timestamp_ms in timestamps_ms:
+        producer.produce(topic, b"{}", partition=partition, timestamp=timestamp_ms)
+    assert producer.flush(10) == 0
+
+
+@pytest.mark.kafka
+def test_lag_on_a_real_broker(kafka_bootstrap: str, topic: str) -> None:
+    client = {"bootstrap.servers": kafka_bootstrap}
+    now_ms = time.time_ns() // 1_000_000
+    ages_ms = (90_000, 60_000, 30_000)
+    produce(kafka_bootstrap, topic, 0, [now_ms - age_ms for age_ms in ages_ms])
+    commit(kafka_bootstrap, topic, topic, 0, 1)
+
+    (group,) = consumer_lag(client, {topic: (topic, "no-such-topic")}, now_ms=lambda: now_ms)
+    assert group == GroupLag(
+        group=topic,
+        state="empty",
+        members=0,
+        topics_missing=("no-such-topic",),
+        partitions=(
+            PartitionLag(
+                topic=topic,
+                partition=0,
+                offset_committed=1,
+                offset_end=3,
+                consumer_lag_messages=2,
+                consumer_lag_ms=60_000,
+            ),
+            PartitionLag(
+                topic=topic,
+                partition=1,
+                offset_committed=None,
+                offset_end=0,
+                consumer_lag_messages=None,
+                consumer_lag_ms=None,
+                unknown=NEVER_COMMITTED,
+            ),
+        ),
+    )
+
+
+@pytest.mark.kafka
+def test_a_transaction_marker_is_no_lag(kafka_bootstrap: str, topic: str) -> None:
+    producer = Producer({"bootstrap.servers": kafka_bootstrap, "transactional.id": topic})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"{}", partition=0)
+    producer.commit_transaction(30)
+    commit(kafka_bootstrap, topic, topic, 0, 1)  # the record is read, its marker stands behind it
+
+    (group,) = consumer_lag({"bootstrap.servers": kafka_bootstrap}, {topic: ()})
+    row = group.partitions[0]
+    assert (row.offset_committed, row.offset_end) == (1, 2)
+    assert (row.consumer_lag_messages, row.consumer_lag_ms, row.unknown) == (0, 0, None)
+
+
+@pytest.mark.kafka
+def test_the_command_prints_one_document(kafka_bootstrap: str, topic: str) -> None:
+    commit(kafka_bootstrap, topic, topic, 0, 0)
+    arguments = ["lag", "--bootstrap", kafka_bootstrap, "--group", topic]
+    result = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert list(document) == ["observed_at", "groups"]
+    assert document["groups"] == [
+        {
+            "group": topic,
+            "state": "empty",
+            "members": 0,
+            "topics_missing": [],
+            "partitions": [
+                {
+                    "topic": topic,
+                    "partition": 0,
+                    "offset_committed": 0,
+                    "offset_end": 0,
+                    "consumer_lag_messages": 0,
+                    "consumer_lag_ms": 0,
+                    "unknown": None,
+                },
+                {
+                    "topic": topic,
+                    "partition": 1,
+                    "offset_committed": None,
+                    "offset_end": 0,
+                    "consumer_lag_messages": None,
+                    "consumer_lag_ms": None,
+                    "unknown": NEVER_COMMITTED,
+                },
+            ],
+            "consumer_lag_messages_sum": None,
+            "consumer_lag_ms_max": None,
+        }
+    ]
+    text = CliRunner().invoke(cli, arguments)
+    assert text.exit_code == 0
+    lines = [line.split() for line in text.stdout.splitlines()]
+    assert [topic, "0", "0", "0", "0", "0.0"] in lines
+    assert [topic, "1", "unknown", "0", "unknown", "unknown", *NEVER_COMMITTED.split()] in lines
+
+
+@pytest.mark.kafka
+def test_a_group_that_does_not_exist_is_bad_input(kafka_bootstrap: str) -> None:
+    arguments = ["lag", "--bootstrap", kafka_bootstrap, "--group", "no-such-group", "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, result.stdout) == (3, "")
+    error = json.loads(result.stderr)
+    assert (error["code"], error["value"]) == ("unknown_group", "no-such-group")
