@@ -1,0 +1,247 @@
+"""Event files: source events as lines of JSON, in the order in which they are sent.
+
+A line is ``{"topic":"orders","event":{...}}``. A record that is no JSON object, which only a test
+of bad input holds, stands there as ``{"topic":"orders","base64":"..."}``, and a null value as
+``{"topic":"orders","base64":null}``. A name that ends in ``.gz`` is compressed. Files are read and
+written as streams; a file under construction is called ``<name>.partial`` until it is whole.
+"""
+
+import base64
+import binascii
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+import orjson
+
+from schemas.errors import InputError, ServiceError
+from schemas.events import SOURCE_TYPES
+from schemas.topics import RECORD_BYTES_MAX
+
+SourceRecord = tuple[str, bytes | None]
+
+LINE_BYTES_MAX = 2 * RECORD_BYTES_MAX  # base64 needs 4/3 of the value
+BUFFER_BYTES = 1 << 20
+NESTING_MAX = 200  # of an event that stands in its line as it is; parsers differ on what is deeper
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    topic: str
+    event: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    base64: str | None = ""
+
+
+class _Keyed(msgspec.Struct, frozen=True, gc=False):
+    sku: str | None = None
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_key_decoder = msgspec.json.Decoder(_Keyed)
+
+
+def event_key(value: bytes | None) -> bytes | None:
+    """The key a source record is sent with: its event's SKU; None where that can't be read.
+
+    ``event_key(b'{"sku":"A1"}')`` is ``b"A1"``.
+    """
+    if value is None:
+        return None
+    try:
+        sku = _key_decoder.decode(value).sku
+        return sku.encode() if sku else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
+def event_line(topic: str, value: bytes | None) -> bytes:
+    """One line of an event file, with its newline."""
+    if value is not None and _embeds(value):
+        return b'{"topic":"%b","event":%b}\n' % (topic.encode(), value)
+    encoded = None if value is None else base64.b64encode(value).decode()
+    return orjson.dumps({"topic": topic, "base64": encoded}) + b"\n"
+
+
+def parse_event_line(line: bytes) -> SourceRecord:
+    """The topic and the value of one line; the event's bytes are those that were written.
+
+    Raises
+    ------
+    InputError : not such a line, or not a source topic (without file and number)
+    """
+    try:
+        parsed = _line_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise _bad_line(
+            "line", line[:80].decode("utf-8", "backslashreplace"), str(error)
+        ) from error
+    if parsed.topic not in SOURCE_TYPES:
+        raise _bad_line("topic", parsed.topic, f"one of {', '.join(SOURCE_TYPES)}")
+    if parsed.event is not msgspec.UNSET:
+        return parsed.topic, bytes(parsed.event)
+    if parsed.base64 is None:
+        return parsed.topic, None
+    if not parsed.base64:
+        raise _bad_line("event", "missing", "the event's JSON object, or base64")
+    try:
+        return parsed.topic, base64.b64decode(parsed.base64, validate=True)
+    except binascii.Error as error:
+        raise _bad_line("base64", parsed.base64[:80], f"base64 ({error})") from None
+
+
+def read_events(
+    path: Path, progress: Callable[[int], None] | None = None
+) -> Iterator[SourceRecord]:
+    """Read an event file line by line.
+
+    Parameters
+    ----------
+    path : the file; ``.gz`` is read compressed
+    progress : told now and then how many bytes of the file have been read
+
+    Raises
+    ------
+    InputError : a bad or cut line, with its number; a damaged archive
+    ServiceError : the file can't be opened or read
+    """
+    number = 0
+    try:
+        with _open_to_read(path) as (raw, lines):
+            while line := lines.readline(LINE_BYTES_MAX):
+                number += 1
+                if progress is not None and not number % 1000:
+                    progress(raw.tell())
+                if line[-1:] != b"\n":
+                    raise _bad_line(
+                        "line", f"{len(line)} bytes", "a line that ends; the file is cut"
+                    )
+                yield parse_event_line(line)
+    except InputError as error:
+        error.where = f"{path}:{number}"
+        raise
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            "damaged_file",
+            f"the archive ends too early or is damaged ({error}).",
+            where=f"{path}:{number + 1}",
+            expected="a complete gzip file",
+            fix="Copy or make the file again.",
+        ) from error
+    except OSError as error:
+        raise _unreachable(path, error) from error
+
+
+class EventWriter:
+    """Write an event file; it takes its name when it is whole.
+
+    >>> with EventWriter(path) as writer:           # doctest: +SKIP
+    ...     writer.write("orders", b'{"type":"order_placed"}')
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events = 0
+        self._partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> Self:
+        try:
+            self._raw: IO[bytes] = self._partial.open("wb", buffering=BUFFER_BYTES)
+        except OSError as error:
+            raise _unreachable(self.path, error) from error
+        self._file: IO[bytes] = self._raw
+        if self.path.suffix == ".gz":
+            # no name and no time in the archive: the same events give the same bytes
+            archive = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._raw, mtime=0)
+            self._file = io.BufferedWriter(archive, BUFFER_BYTES)
+        return self
+
+    def write(self, topic: str, value: bytes | None) -> None:
+        """Append one source record."""
+        self._file.write(event_line(topic, value))
+        self.events += 1
+
+    def write_event(self, topic: bytes, value: bytes) -> None:
+        """Append an event that is known to be a JSON object on one line: no check, so faster."""
+        self._file.write(b'{"topic":"%b","event":%b}\n' % (topic, value))
+        self.events += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._raw.close()
+        if kind is None:
+            os.replace(self._partial, self.path)
+        else:
+            self._partial.unlink()
+
+
+class _open_to_read:
+    """The file as it lies on disk (for progress) and its lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> tuple[IO[bytes], IO[bytes]]:
+        self._raw: IO[bytes] = self._path.open("rb", buffering=BUFFER_BYTES)
+        self._lines: IO[bytes] = self._raw
+        if self._path.suffix == ".gz":
+            archive = gzip.GzipFile(fileobj=self._raw)
+            self._lines = io.BufferedReader(archive, BUFFER_BYTES)
+        return self._raw, self._lines
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._raw.close()
+
+
+def _embeds(value: bytes) -> bool:
+    if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value:
+        return False
+    try:
+        body = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return value.count(b"[") + value.count(b"{") <= NESTING_MAX or _nesting(body) <= NESTING_MAX
+
+
+def _nesting(body: object) -> int:
+    depth, level = 0, [body]
+    while level:
+        depth += 1
+        children: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                children.extend(node.values())
+            elif isinstance(node, list):
+                children.extend(node)
+        level = children
+    return depth
+
+
+def _bad_line(field: str, value: str, expected: str) -> InputError:
+    return InputError(
+        "bad_event_line",
+        f"{field} was {value}; expected {expected}.",
+        field=field,
+        value=value,
+        expected=expected,
+        fix='Each line must be {"topic":"orders","event":{...}}.',
+    )
+
+
+def _unreachable(path: Path, error: OSError) -> ServiceError:
+    return ServiceError(
+        "file_unreachable",
+        f"{error.strerror or error}.",
+        where=str(path),
+        fix="Check the path and its permissions.",
+    )
