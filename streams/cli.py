@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
         sys.exit(code)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pricemaker", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pricemaker")
 def cli() -> None:
     """Price an online shop the way a market maker quotes a market.
