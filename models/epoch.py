@@ -138,15 +138,17 @@ def add_order(
     )
 
 
-def remove_order(epoch: OpenEpoch, units: int, event_time_ms: int, units_cap: int) -> OpenEpoch:
-    """Take back a cancelled order line that this epoch counted; otherwise nothing changes.
+def remove_order(
+    epoch: OpenEpoch, units: int, ordered_ms: int, units_cap: int, *, whole_line: bool
+) -> OpenEpoch:
+    """Take back a cancelled order line, or some of its units, that this epoch counted.
 
-    ``event_time_ms`` is the order's, not the cancellation's: a line of an earlier epoch has already
-    been learned, and stays.
+    ``ordered_ms`` is the event time of the order, not of the cancellation: a line of an earlier
+    epoch has been learned already, and stays. Nothing falls below 0.
     """
-    if event_time_ms < epoch.start_ms or epoch.orders == 0:
+    if ordered_ms < epoch.start_ms:
         return epoch
-    orders = epoch.orders - 1
+    orders = max(epoch.orders - 1, 0) if whole_line else epoch.orders
     return replace(
         epoch,
         orders=orders,

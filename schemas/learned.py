@@ -8,7 +8,7 @@ bb, b-eps, b-eta, b-delta, eps-eps, eps-eta, eps-delta, eta-eta, eta-delta, delt
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 Coefficients = tuple[float, float, float, float]
 Covariance = tuple[float, float, float, float, float, float, float, float, float, float]
@@ -109,10 +109,10 @@ class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):
 class ReturnCohort(Struct, kw_only=True):
     """Units of one product, event day and segment whose returns are still to come.
 
-    ``lines``: units sold and units left by order line. ``sold`` and ``returned`` (by delay bin) are
-    statistical weights in units: an order line counts at most ``LINE_UNITS_MAX``.
-    ``ln_price_sum`` is the weighted sum of ln(P / P_ref). ``exposed_share`` and ``negative_share``
-    are what each remaining unit has taught so far.
+    ``lines``: units sold, units left, and time of the order (ms of the event day), by order line.
+    ``sold`` and ``returned`` (by delay bin) are statistical weights in units: an order line counts
+    at most ``models.returns.LINE_UNITS_MAX``. ``ln_price_sum`` is the weighted sum of
+    ln(P / P_ref). ``exposed_share`` and ``negative_share`` are what each unit left has taught.
     """
 
     sku: str
@@ -121,8 +121,8 @@ class ReturnCohort(Struct, kw_only=True):
     milestones_done: int = 0
     sold: float = 0.0
     ln_price_sum: float = 0.0
-    returned: list[float] = []
-    lines: dict[str, tuple[int, int]] = {}
+    returned: list[float] = field(default_factory=lambda: [0.0] * len(DELAY_DAYS))
+    lines: dict[str, tuple[int, int, int]] = {}
     exposed_share: float = 0.0
     negative_share: float = 0.0
 
@@ -130,12 +130,11 @@ class ReturnCohort(Struct, kw_only=True):
 class ReturnPool(Struct, frozen=True, kw_only=True):
     """The pooled return model of one tape partition.
 
-    ``weights`` are pairs of feature and weight, sorted by feature. ``delays`` has a pair for each
-    delay bin: returns that came in it, and in an earlier one, of cohorts that have passed it.
+    ``features`` are (name, weight, units learned), sorted by name. ``delays`` has a pair for each
+    delay bin but the first: returns that came in it, and earlier, of cohorts that have passed it.
     """
 
     intercept: float
-    weights: tuple[tuple[str, float], ...]
     iterations: int
-    learned_units: float
+    features: tuple[tuple[str, float, float], ...]
     delays: tuple[tuple[float, float], ...]

@@ -1,0 +1,227 @@
+"""Order cohorts: sold units that wait for their returns, and what they teach as they age.
+
+A return comes days after its order, so an order is no negative yet. Each cohort teaches at ages of
+3, 7, 14, 30 and 60 days. By age a share G(a) of the returns that will come has come. A unit still
+out then counts as a negative by ``W(a) = (1 - R) G(a) / (1 - R G(a))``, the share that makes
+positives / (positives + negatives) equal R at every age. A return waits for the next of these ages
+too and then retracts the negative its unit had given, so both sides see the same window.
+"""
+
+import hashlib
+from typing import Literal, NamedTuple
+
+from models.epoch import DAY_MS
+from schemas.learned import DELAY_DAYS, ReturnCohort
+
+LINE_UNITS_MAX = 10  # one order line is one decision: a bulk order counts as this many units
+COHORT_LINES_MAX = 4096  # a record stays near 150 kB; further lines of that day are not tracked
+
+Sold = Literal["tracked", "late", "full"]
+UnmatchedReason = Literal["no_order", "expired", "over_returned"]
+
+
+class Matched(NamedTuple):
+    """A return that found its order line; ``unmatched_units`` exceed what was left of it."""
+
+    units: int
+    unmatched_units: int
+
+
+class Unmatched(NamedTuple):
+    """A return that teaches nothing: the caller counts its units."""
+
+    units: int
+    reason: UnmatchedReason
+
+
+class Cancelled(NamedTuple):
+    """Units taken out of a cohort, and when the line was ordered (event time)."""
+
+    units: int
+    ordered_ms: int
+    whole_line: bool
+
+
+class Lesson(NamedTuple):
+    """What a cohort teaches at the ages it has passed since it last taught; weights in units.
+
+    ``negatives`` can be below 0 where returns retract more than units still out add.
+    ``delays``: (bin, returns in it, returns before it). ``first_sold``: units sold, the first time.
+    """
+
+    category: str
+    segment: str
+    ln_price: float
+    positives: float
+    negatives: float
+    expected: float
+    first_sold: float
+    delays: tuple[tuple[int, float, float], ...]
+    closed: bool
+
+
+def order_line_hash(order_id: str, line_id: str) -> str:
+    """Name an order line by 16 hex digits (64-bit BLAKE2b), so that cohorts stay small.
+
+    >>> order_line_hash("A-1", "1")
+    '6aee2c0f3b3a476a'
+    """
+    text = f"{len(order_id)}:{order_id}{line_id}".encode()
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def new_cohort(sku: str, segment: str, event_time_ms: int) -> ReturnCohort:
+    """An empty cohort for the event day of an order."""
+    return ReturnCohort(sku=sku, segment=segment, day=event_time_ms // DAY_MS)
+
+
+def sell(
+    cohort: ReturnCohort, line_hash: str, units: int, ln_price: float, event_time_ms: int
+) -> Sold:
+    """Add an order line to the cohort of its event day, in place.
+
+    ``late``: the cohort has begun to teach; ``full``: it has ``COHORT_LINES_MAX`` lines. Such a
+    line is not tracked, so a return of it is unmatched and neither is learned: no bias, less data.
+
+    Parameters
+    ----------
+    units : at least 1
+    ln_price : ln(P / P_ref) of the price paid
+    """
+    if cohort.milestones_done > 0:
+        return "late"
+    sold, left, time_ms = cohort.lines.get(line_hash, (0, 0, event_time_ms % DAY_MS))
+    if sold == 0 and len(cohort.lines) >= COHORT_LINES_MAX:
+        return "full"
+    weight = min(sold + units, LINE_UNITS_MAX) - min(sold, LINE_UNITS_MAX)
+    cohort.lines[line_hash] = (sold + units, left + units, time_ms)
+    cohort.sold += weight
+    cohort.ln_price_sum += weight * ln_price
+    return "tracked"
+
+
+def give_back(
+    cohort: ReturnCohort | None, line_hash: str, units: int, now_ms: int
+) -> Matched | Unmatched:
+    """Count returned units against their order line, in place.
+
+    Without its order (``cohort`` None, or the line is not in it) a return is ``no_order``; 60 days
+    or more after the order it is ``expired``; where nothing is left of the line it is
+    ``over_returned``. None of these is learned. More than is left is capped at what is left.
+    """
+    line = None if cohort is None else cohort.lines.get(line_hash)
+    if cohort is None or line is None:
+        return Unmatched(units, "no_order")
+    sold, left, time_ms = line
+    delay_days = (now_ms - cohort.day * DAY_MS - time_ms) / DAY_MS
+    if delay_days >= DELAY_DAYS[-1] or cohort.milestones_done == len(DELAY_DAYS):
+        return Unmatched(units, "expired")
+    if left == 0:
+        return Unmatched(units, "over_returned")
+    matched = min(units, left)
+    delay_bin = sum(delay_days >= days for days in DELAY_DAYS)
+    cohort.lines[line_hash] = (sold, left - matched, time_ms)
+    cohort.returned[max(delay_bin, cohort.milestones_done)] += _weight(sold, matched)
+    return Matched(matched, units - matched)
+
+
+def cancel(cohort: ReturnCohort | None, line_hash: str, units: int) -> Cancelled | None:
+    """Take cancelled units out of their cohort, in place; None if the line is not known.
+
+    A cancellation is no return: the units leave as if they had never been sold. What they taught
+    as negatives before they left stays (cancellations come before delivery, so it is little).
+    """
+    line = None if cohort is None else cohort.lines.get(line_hash)
+    if cohort is None or line is None or line[1] == 0:
+        return None
+    sold, left, time_ms = line
+    units = min(units, left)
+    removed = min(sold, LINE_UNITS_MAX) - min(sold - units, LINE_UNITS_MAX)
+    kept_share = 0.0 if cohort.sold <= removed else 1.0 - removed / cohort.sold
+    cohort.ln_price_sum *= kept_share
+    cohort.sold *= kept_share
+    whole_line = units == sold
+    if whole_line:
+        del cohort.lines[line_hash]
+    else:
+        cohort.lines[line_hash] = (sold - units, left - units, time_ms)
+    return Cancelled(units, cohort.day * DAY_MS + time_ms, whole_line)
+
+
+def mean_ln_price(cohort: ReturnCohort) -> float:
+    """ln(P / P_ref) paid, averaged over the cohort's weight; 0 (the reference) when empty."""
+    return cohort.ln_price_sum / cohort.sold if cohort.sold > 0.0 else 0.0
+
+
+def due(cohort: ReturnCohort, day: int) -> bool:
+    """Whether the youngest unit has passed the next age by the start of event day ``day``."""
+    done = cohort.milestones_done
+    return done < len(DELAY_DAYS) and day - cohort.day > DELAY_DAYS[done]
+
+
+def days_due(previous_day: int, day: int) -> list[int]:
+    """Event days whose cohorts pass an age when the clock moves from one day to a later one.
+
+    Rising; of a long gap only what can still be open. Cohorts of other days need not be looked at.
+
+    >>> days_due(99, 100)
+    [39, 69, 85, 92, 96]
+    """
+    first = max(previous_day + 1, day - DELAY_DAYS[-1])
+    days = {passed - age - 1: None for passed in range(first, day + 1) for age in DELAY_DAYS}
+    return sorted(days)
+
+
+def mature(
+    cohort: ReturnCohort,
+    day: int,
+    category: str,
+    pooled_rate: float,
+    delay_shares: tuple[float, ...],
+) -> Lesson:
+    """Teach what the ages passed by the start of event day ``day`` say, and note it, in place.
+
+    Parameters
+    ----------
+    pooled_rate : the pooled model's return rate for this cohort, above 0 and below 1
+    delay_shares : share of returns that come by each age of ``DELAY_DAYS``, rising to 1
+
+    Returns
+    -------
+    The lesson; ``closed`` when the cohort has taught all and can be forgotten.
+
+    Notes
+    -----
+    Source: O. Chapelle (2014), Modeling delayed feedback in display advertising, KDD: a label not
+    seen yet is negative only with the probability that it will stay so.
+    """
+    positives = negatives = expected = 0.0
+    delays: list[tuple[int, float, float]] = []
+    first_sold = cohort.sold if cohort.milestones_done == 0 else 0.0
+    while due(cohort, day):
+        age = cohort.milestones_done
+        share = delay_shares[age]
+        negative_share = (1.0 - pooled_rate) * share / (1.0 - pooled_rate * share)
+        came, before = cohort.returned[age], sum(cohort.returned[:age])
+        out = max(cohort.sold - before - came, 0.0)
+        positives += came
+        negatives += out * (negative_share - cohort.negative_share) - came * cohort.negative_share
+        expected += cohort.sold * pooled_rate * (share - cohort.exposed_share)
+        delays.append((age, came, before))
+        cohort.exposed_share, cohort.negative_share = share, negative_share
+        cohort.milestones_done = age + 1
+    return Lesson(
+        category=category,
+        segment=cohort.segment,
+        ln_price=mean_ln_price(cohort),
+        positives=positives,
+        negatives=negatives,
+        expected=expected,
+        first_sold=first_sold,
+        delays=tuple(delays),
+        closed=cohort.milestones_done == len(DELAY_DAYS),
+    )
+
+
+def _weight(sold: int, units: int) -> float:
+    return units * min(sold, LINE_UNITS_MAX) / sold
