@@ -1,0 +1,142 @@
+"""The pricer: per tape partition, one task folds what waits and commits it in one transaction.
+
+Per batch of a partition:
+
+1. check that the offsets follow the last applied one without a gap;
+2. ``engine.apply``: pure, in memory;
+3. commit outputs, state and manifest in one transaction (``TransactionalOutbox.commit``);
+4. ack the chunks.
+
+A crash before 3 ends: readers see nothing of the batch, and the next owner folds it again to the
+same bytes. After 3: the manifest's position makes the repeat begin behind it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from aiokafka.errors import IllegalStateError
+
+from schemas.errors import EngineError, PricemakerError
+from streams.lanes import Lane
+from streams.recovery import Held, NoLongerOurs, Recovery
+from streams.transport import App, Chunk
+
+
+class Pricer:
+    """The tape partitions in this worker's hands."""
+
+    def __init__(self, recovery: Recovery, executor: Executor) -> None:
+        self.recovery = recovery
+        self.executor = executor
+        self._held: dict[int, Held] = {}
+
+    # -- one batch
+
+    async def price(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        """Steps 1 to 3 for a batch of one tape partition; the lane does step 4.
+
+        Raises
+        ------
+        EngineError : a gap on the tape, or the fold met a bug
+        GateBreach, ServiceError : see ``TransactionalOutbox.commit``
+        """
+        held = self._held[partition]
+        records = [(record.offset, record.value) for chunk in chunks for record in chunk.records]
+        check_contiguous(partition, held.engine.position, records)
+        try:
+            batch = held.engine.apply(records)
+        except PricemakerError:
+            raise
+        except Exception as error:
+            raise EngineError(
+                "fold_failed",
+                f"the fold failed: {type(error).__name__}: {error}.",
+                where=f"tape[{partition}]@{records[0][0]} to {records[-1][0]}",
+                fix="This is a bug: nothing was committed. Keep the tape and report it.",
+            ) from error
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self.executor, held.outbox.commit, batch)
+
+    # -- rebalance
+
+    async def take_over(
+        self, partitions: Iterable[int], generation: int, still_ours: Callable[[], bool]
+    ) -> dict[int, int]:
+        """Take over the assigned tape partitions; the offset to read next for each.
+
+        A partition that was ours in the generation before is kept: nobody else can have had it
+        in between, so state and producer are as the last batch left them.
+
+        Raises
+        ------
+        IllegalStateError : a rebalance began meanwhile
+        """
+        wanted = frozenset(partitions)
+        kept = {
+            partition: held
+            for partition, held in self._held.items()
+            if partition in wanted and held.generation + 1 == generation
+        }
+        self._held = {}
+        loop = asyncio.get_running_loop()
+        try:
+            taken = await asyncio.gather(
+                *(
+                    loop.run_in_executor(
+                        self.executor,
+                        self.recovery.take_over,
+                        partition,
+                        generation,
+                        still_ours,
+                    )
+                    for partition in sorted(wanted - kept.keys())
+                )
+            )
+        except NoLongerOurs as error:
+            raise IllegalStateError(str(error)) from error
+        for held in kept.values():
+            held.generation = generation
+        self._held = kept | {held.partition: held for held in taken}
+        return {partition: held.engine.position + 1 for partition, held in self._held.items()}
+
+
+def check_contiguous(partition: int, position: int, records: Sequence[tuple[int, Any]]) -> None:
+    """Check that the records' offsets are position + 1, position + 2, and so on.
+
+    Raises
+    ------
+    EngineError : naming the first offset that does not follow
+    """
+    for expected, (offset, _) in enumerate(records, position + 1):
+        if offset != expected:
+            raise EngineError(
+                "tape_jump",
+                f"the offset was {offset}; expected {expected}.",
+                where=f"tape[{partition}]@{offset}",
+                field="offset",
+                value=offset,
+                expected=str(expected),
+                fix="Only intake may write the tape, and not in transactions. Restart the worker "
+                "to read it again.",
+            )
+
+
+def add_agent(app: App, pricer: Pricer, *, topic: str, batch_records: int) -> None:
+    """Declare the Faust agent of the tape."""
+    lanes: dict[int, Lane] = {}
+
+    def lane_of(partition: int) -> Lane:
+        async def work(chunks: Sequence[Chunk]) -> None:
+            await pricer.price(partition, chunks)
+
+        return Lane(app, f"pricer-{partition}", work, batch_records=batch_records)
+
+    @app.agent(app.chunks(topic), name="pricer")
+    async def agent(stream: Any) -> None:
+        async for event in stream.noack().events():
+            chunk: Chunk = event.message.value
+            if chunk.tp.partition not in lanes:
+                lanes[chunk.tp.partition] = lane_of(chunk.tp.partition)
+            lanes[chunk.tp.partition].put(chunk)

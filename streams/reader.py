@@ -1,0 +1,152 @@
+"""Reading a topic partition to its end, by hand: explicit offsets, no group, no commits."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.errors import ServiceError
+from streams import kafka_settings
+
+CONSUME_RECORDS_MAX = 5_000
+CONSUME_WAIT_S = 0.1
+ANSWER_S = 10.0
+RETRY_S = 0.1
+# What a broker answers while topics are being made, leaders move or coordinators load.
+PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+    }
+)
+
+Answer = TypeVar("Answer")
+
+
+def ask(question: Callable[[], Answer], where: str) -> Answer:
+    """Ask the broker, again while its answer is one that passes, for ``ANSWER_S`` at most.
+
+    Raises
+    ------
+    ServiceError : the last answer was an error
+    """
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return question()
+        except KafkaException as error:
+            if error.args[0].code() not in PASSING or time.monotonic() > deadline:
+                raise unreachable(error, where) from error
+            time.sleep(RETRY_S)
+
+
+def log_range(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset the broker holds, and the one after the last.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or has no such partition
+    """
+    place = TopicPartition(topic, partition)
+    begin, end = ask(
+        lambda: consumer.get_watermark_offsets(place, timeout=ANSWER_S, cached=False),
+        f"{topic}[{partition}]",
+    )
+    return begin, end
+
+
+def partitions_of(consumer: Consumer, topic: str) -> int:
+    """How many partitions a topic has; 0 when it does not exist.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer
+    """
+    found = ask(lambda: consumer.list_topics(topic, timeout=ANSWER_S), topic).topics[topic]
+    return 0 if found.error is not None else len(found.partitions)
+
+
+def require_partitions(consumer: Consumer, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or the topic does not exist
+    """
+    count = partitions_of(consumer, topic)
+    if not count:
+        raise ServiceError(
+            "topic_missing",
+            "the topic does not exist.",
+            where=topic,
+            fix="Run: pricemaker topics create",
+        )
+    return count
+
+
+def read_to_end(
+    consumer: Consumer, topic: str, partition: int, deadline_s: float
+) -> Iterator[Message]:
+    """Every committed record of a partition, up to its end as it is now.
+
+    Parameters
+    ----------
+    consumer : made with ``reader_config``; its assignment is replaced
+    topic : the name on the broker
+    deadline_s : the whole read must end by then
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or the deadline passed
+    """
+    begin, end = log_range(consumer, topic, partition)
+    if begin == end:
+        return
+    consumer.assign([TopicPartition(topic, partition, begin)])
+    deadline = time.monotonic() + deadline_s
+    while True:
+        for message in consumer.consume(CONSUME_RECORDS_MAX, CONSUME_WAIT_S):
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() != KafkaError._PARTITION_EOF:
+                raise unreachable(KafkaException(error), f"{topic}[{partition}]")
+            elif message.offset() >= end:
+                return  # the last offsets may be transaction markers, which are no messages
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                "read_too_slow",
+                f"reading to offset {end} took more than {deadline_s:.0f} s.",
+                where=f"{topic}[{partition}]",
+                fix="Check the broker's load, or raise kafka.request_timeout_s.",
+            )
+
+
+@contextmanager
+def opened(settings: Any, name: str) -> Iterator[Consumer]:
+    """A reading consumer, closed at the end."""
+    consumer = Consumer(kafka_settings.reader_config(settings, name))
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def unreachable(error: KafkaException, where: str) -> ServiceError:
+    """A client library's error as ours."""
+    reason: KafkaError = error.args[0]
+    return ServiceError(
+        "broker_unreachable",
+        f"the broker did not answer: {reason.str()} ({reason.name()}).",
+        where=where,
+        fix="Check that it runs and that kafka.bootstrap is right.",
+    )

@@ -1,0 +1,209 @@
+"""Which family and tape partition a SKU belongs to: a table that follows the topic ``routes``.
+
+The products intake is its only writer, and writes a route after the listing is on the tape. So
+whoever finds a SKU here knows that its listing precedes whatever he appends for it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+from aiokafka.partitioner import murmur2
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.errors import ConfigError, InputError, ServiceError
+from schemas.topics import PRODUCTS, ROUTES
+from streams import kafka_settings, reader
+from streams.kafka_settings import topic_name
+
+POLL_S = 0.1
+CATCH_UP_DEADLINE_S = 30.0
+# A listing that was sent before the event may still wait for the products intake: this long.
+LISTING_WAIT_S = 10.0
+LISTING_POLL_S = 0.05
+
+
+class Route(NamedTuple):
+    """Where a SKU's events go."""
+
+    family: str
+    partition: int
+
+
+def tape_partition(family: str, partitions: int) -> int:
+    """The tape partition of a family: Java's murmur2 of its name, so that any client agrees."""
+    return int((murmur2(family.encode()) & 0x7FFFFFFF) % partitions)
+
+
+def encode_route(sku: str, route: Route) -> bytes:
+    """The value of a route's record; its key is the SKU."""
+    return orjson.dumps({"sku": sku, "family": route.family, "partition": route.partition})
+
+
+class RouteTable:
+    """All routes in memory. ``get`` is for any thread; ``catch_up`` and ``settle`` block."""
+
+    def __init__(self, settings: Any, on_failure: Callable[[BaseException], None]) -> None:
+        self._settings = settings
+        self._on_failure = on_failure
+        self._topic = topic_name(settings, ROUTES.name)
+        self._products = topic_name(settings, PRODUCTS.name)
+        self._routes: dict[str, Route] = {}
+        self._passed: dict[int, int] = {}  # partition -> offset read up to
+        self._advanced = threading.Condition()
+        self._stopping = threading.Event()
+        self._asking = threading.Lock()  # one question to the broker at a time
+        self._thread = threading.Thread(target=self._follow, name="routes", daemon=True)
+        group = kafka_settings.group_id(settings)
+        self._follower = Consumer(kafka_settings.reader_config(settings, "routes"))
+        self._asker = Consumer(
+            {**kafka_settings.reader_config(settings, "routes"), "group.id": group}
+        )
+
+    def get(self, sku: str) -> Route | None:
+        """The route, if it is known yet."""
+        return self._routes.get(sku)
+
+    def add(self, sku: str, route: Route) -> None:
+        """Know a route that was just written, without waiting to read it."""
+        self._routes[sku] = route
+
+    def check_partitions(self, partitions: int) -> None:
+        """Check that every route still follows from its family and the tape's partition count.
+
+        Raises
+        ------
+        ConfigError : the tape had another number of partitions when a route was made
+        """
+        for sku, route in list(self._routes.items()):
+            if tape_partition(route.family, partitions) != route.partition:
+                raise ConfigError(
+                    "tape_partitions_changed",
+                    f"sku {sku!r} is routed to tape partition {route.partition}, which is wrong "
+                    f"for {partitions} partitions.",
+                    where=self._topic,
+                    field="tape partitions",
+                    value=partitions,
+                    expected="the number the tape was made with: it never changes",
+                    fix="Make new topics under another topics.prefix and replay the sources.",
+                )
+
+    def start(self) -> None:
+        """Follow the topic and return once all that is there now is known.
+
+        Raises
+        ------
+        ServiceError : the broker does not answer, or the topic is missing
+        """
+        count = reader.require_partitions(self._follower, self._topic)
+        assignment = []
+        for partition in range(count):
+            begin, _ = reader.log_range(self._follower, self._topic, partition)
+            self._passed[partition] = begin
+            assignment.append(TopicPartition(self._topic, partition, begin))
+        self._follower.assign(assignment)
+        self._thread.start()
+        self.catch_up()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._follower.close()
+        self._asker.close()
+
+    def catch_up(self) -> None:
+        """Return when everything that is in the topic now has been read.
+
+        Raises
+        ------
+        ServiceError : it took longer than ``CATCH_UP_DEADLINE_S``
+        """
+        with self._asking:
+            ends = {
+                partition: reader.log_range(self._asker, self._topic, partition)[1]
+                for partition in self._passed
+            }
+        with self._advanced:
+            if not self._advanced.wait_for(
+                lambda: all(self._passed[partition] >= end for partition, end in ends.items()),
+                CATCH_UP_DEADLINE_S,
+            ):
+                raise ServiceError(
+                    "routes_too_slow",
+                    f"routes were not read up to {ends} in {CATCH_UP_DEADLINE_S:.0f} s.",
+                    where=self._topic,
+                    fix="Check the broker and restart the worker.",
+                )
+
+    def settle(self) -> None:
+        """Wait until every listing sent before now is known, as far as that is possible.
+
+        The products intake must have passed the present end of ``products`` (for at most
+        ``LISTING_WAIT_S``: a source that ends in a transaction marker is never passed), then the
+        routes it wrote must be read. What is unknown after that was not listed before.
+        """
+        deadline = time.monotonic() + LISTING_WAIT_S
+        with self._asking:
+            count = reader.partitions_of(self._asker, self._products)
+            ends = {
+                partition: reader.log_range(self._asker, self._products, partition)
+                for partition in range(count)
+            }
+        while not self._products_passed(ends) and time.monotonic() < deadline:
+            if self._stopping.wait(LISTING_POLL_S):
+                break
+        self.catch_up()
+
+    def _products_passed(self, ends: dict[int, tuple[int, int]]) -> bool:
+        wanted = [
+            TopicPartition(self._products, partition)
+            for partition, (begin, end) in ends.items()
+            if end > begin
+        ]
+        if not wanted:
+            return True
+        with self._asking:
+            try:
+                committed = self._asker.committed(wanted, timeout=reader.ANSWER_S)
+            except KafkaException:
+                return False  # the coordinator moves: ask again until the deadline
+        return all(found.offset >= ends[found.partition][1] for found in committed)
+
+    def _follow(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                for message in self._follower.consume(reader.CONSUME_RECORDS_MAX, POLL_S):
+                    self._take(message)
+        except Exception as error:
+            self._on_failure(error)
+
+    def _take(self, message: Any) -> None:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
+                return
+            raise reader.unreachable(KafkaException(error), self._topic)
+        if error is None:
+            self._store(message)
+        with self._advanced:
+            after = message.offset() + (1 if error is None else 0)
+            self._passed[message.partition()] = after
+            self._advanced.notify_all()
+
+    def _store(self, message: Any) -> None:
+        where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+        try:
+            record = orjson.loads(message.value())
+            route = Route(record["family"], record["partition"])
+            self._routes[record["sku"]] = route
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(
+                "torn_route",
+                f"not a route: {error}.",
+                where=where,
+                fix="Only the products intake writes this topic; remove the record's key.",
+            ) from None
