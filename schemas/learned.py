@@ -6,6 +6,7 @@ written (b, eps, eta, delta) in equations. Covariances are upper triangles by ro
 bb, b-eps, b-eta, b-delta, eps-eps, eps-eta, eps-delta, eta-eta, eta-delta, delta-delta.
 """
 
+import math
 from typing import Literal
 
 from msgspec import Struct, field
@@ -15,6 +16,25 @@ Covariance = tuple[float, float, float, float, float, float, float, float, float
 
 DELAY_DAYS: tuple[int, ...] = (3, 7, 14, 30, 60)
 """Ages, days, at which an order cohort teaches; at the last one it is closed."""
+
+
+def is_positive_definite(cov: Covariance) -> bool:
+    """Whether an upper triangle is that of a covariance: Cholesky's pivots are all above 0."""
+    rows = [[0.0] * 4 for _ in range(4)]
+    entries = iter(cov)
+    for i in range(4):
+        for j in range(i, 4):
+            rows[j][i] = next(entries)
+    for i in range(4):
+        for j in range(i + 1):
+            rest = rows[i][j] - sum(rows[i][k] * rows[j][k] for k in range(j))
+            if i == j:
+                if not 0.0 < rest < math.inf:
+                    return False
+                rows[i][i] = math.sqrt(rest)
+            else:
+                rows[i][j] = rest / rows[j][j]
+    return True
 
 
 class DemandPosterior(Struct, frozen=True, kw_only=True, gc=False):
@@ -77,11 +97,20 @@ class AttributeEffect(Struct, frozen=True, kw_only=True, gc=False):
     weights: Coefficients
 
 
+class CategoryEffect(Struct, frozen=True, kw_only=True, gc=False):
+    """How a category differs from the average: offset, its covariance, products it rests on."""
+
+    offset: Coefficients
+    cov: Covariance
+    products: int
+
+
 class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A published prior: what is believed of a product before its first order.
 
-    ``cov`` is the spread between products of one category, ``category_cov`` between categories.
-    ``known_level_sd`` is the sd of the log level where the shop states an expected demand.
+    ``cov`` is the spread between products of one category, ``category_cov`` between categories: an
+    unseen category is as uncertain as both. ``known_level_sd`` is the sd of the log level where the
+    shop states an expected demand.
     """
 
     version: int = 1
@@ -89,9 +118,22 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     mean: Coefficients
     cov: Covariance
     category_cov: Covariance
-    category_offsets: dict[str, Coefficients] = {}
+    categories: dict[str, CategoryEffect] = {}
     attribute_effects: dict[str, AttributeEffect] = {}
     known_level_sd: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, cov in (("cov", self.cov), ("category_cov", self.category_cov)):
+            if not is_positive_definite(cov):
+                raise ValueError(f"Expected a positive definite matrix - at `$.{name}`")
+        for name, category in self.categories.items():
+            if not is_positive_definite(category.cov):
+                raise ValueError(f"Expected a positive definite matrix - at `$.categories.{name}`")
+        for name, attribute in self.attribute_effects.items():
+            if not attribute.scale > 0.0:
+                raise ValueError(f"Expected a scale above 0 - at `$.attribute_effects.{name}`")
+        if not self.known_level_sd > 0.0:
+            raise ValueError("Expected a number above 0 - at `$.known_level_sd`")
 
 
 class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):
