@@ -1,11 +1,15 @@
 """The Faust application of a worker: options, agents, and where each partition is read on."""
 
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import mode
+from faust import SASLCredentials, SSLCredentials
 from faust.types import TP
+from faust.types.auth import AuthProtocol
 from faust.types.enums import ProcessingGuarantee
+from yarl import URL
 
 from schemas.topics import TAPE
 from streams import intake as intake_agents
@@ -77,7 +81,7 @@ def build_app(
 def _options(settings: Any) -> dict[str, Any]:
     session_s = settings.kafka.session_timeout_s
     options: dict[str, Any] = {
-        "broker": kafka_settings.faust_brokers(settings),
+        "broker": brokers(settings),
         "broker_client_id": f"{kafka_settings.GROUP}-{settings.worker.id}",
         # A static member keeps its partitions over a quick restart.
         "consumer_group_instance_id": settings.worker.id,
@@ -98,7 +102,34 @@ def _options(settings: Any) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "autodiscover": False,
     }
-    credentials = kafka_settings.faust_credentials(settings)
+    credentials = credentials_of(settings)
     if credentials is not None:
         options["broker_credentials"] = credentials
     return options
+
+
+def brokers(settings: Any) -> list[URL]:
+    """The bootstrap servers as Faust wants them."""
+    servers = [server.strip() for server in settings.kafka.bootstrap.split(",")]
+    return [URL(f"kafka://{server}") for server in servers if server]
+
+
+def credentials_of(settings: Any) -> SASLCredentials | SSLCredentials | None:
+    """Security of Faust's consumer; Faust's own default for SASL would be without TLS."""
+    kafka = settings.kafka
+    protocol = kafka.security_protocol
+    context = None
+    if protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=kafka.ssl_ca_location or None)
+    if protocol == "SSL":
+        return SSLCredentials(context=context)
+    if not protocol.startswith("SASL"):
+        return None
+    credentials = SASLCredentials(
+        username=kafka.sasl_username,
+        password=kafka_settings.secret(kafka.sasl_password),
+        ssl_context=context,
+        mechanism=kafka.sasl_mechanism,
+    )
+    credentials.protocol = AuthProtocol(protocol)
+    return credentials

@@ -5,14 +5,8 @@ aiokafka (the group's consumer). ``settings`` is the loaded configuration, see `
 """
 
 import os
-import ssl
 from typing import Any
 
-from faust import SASLCredentials, SSLCredentials
-from faust.types.auth import AuthProtocol
-from yarl import URL
-
-from schemas.errors import ConfigError
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 
 GROUP = "pricemaker"
@@ -23,8 +17,6 @@ COMMIT_DEADLINE_S = 60.0
 DELIVERY_RETRY_MS = 100
 # Partitioner of Java clients and Faust: a key lands where other programs put it.
 PARTITIONER = "murmur2_random"
-
-PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
 def topic_name(settings: Any, name: str) -> str:
@@ -47,7 +39,6 @@ def transactional_id(settings: Any, tape_partition: int) -> str:
 def client_config(settings: Any) -> dict[str, Any]:
     """What every confluent-kafka client needs to reach the broker."""
     kafka = settings.kafka
-    _check_protocol(kafka)
     config: dict[str, Any] = {
         "bootstrap.servers": kafka.bootstrap,
         "client.id": f"{GROUP}-{settings.worker.id}",
@@ -61,7 +52,7 @@ def client_config(settings: Any) -> dict[str, Any]:
     if kafka.security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = kafka.sasl_mechanism
         config["sasl.username"] = kafka.sasl_username
-        config["sasl.password"] = _secret(kafka.sasl_password)
+        config["sasl.password"] = secret(kafka.sasl_password)
     return config
 
 
@@ -111,55 +102,6 @@ def reader_config(settings: Any, name: str) -> dict[str, Any]:
     }
 
 
-def faust_brokers(settings: Any) -> list[URL]:
-    """The bootstrap servers as Faust wants them."""
-    servers = [server.strip() for server in settings.kafka.bootstrap.split(",")]
-    return [URL(f"kafka://{server}") for server in servers if server]
-
-
-def faust_credentials(settings: Any) -> SASLCredentials | SSLCredentials | None:
-    """Security for Faust's consumer; Faust's own default for SASL would be without TLS."""
-    kafka = settings.kafka
-    _check_protocol(kafka)
-    protocol = kafka.security_protocol
-    context = None
-    if protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_location or None)
-    if protocol == "SSL":
-        return SSLCredentials(context=context)
-    if protocol.startswith("SASL"):
-        credentials = SASLCredentials(
-            username=kafka.sasl_username,
-            password=_secret(kafka.sasl_password),
-            ssl_context=context,
-            mechanism=kafka.sasl_mechanism,
-        )
-        credentials.protocol = AuthProtocol(protocol)
-        return credentials
-    return None
-
-
-def _check_protocol(kafka: Any) -> None:
-    if kafka.security_protocol not in PROTOCOLS:
-        raise ConfigError(
-            "security_protocol",
-            f"kafka.security_protocol was {kafka.security_protocol!r}; "
-            f"expected one of {', '.join(PROTOCOLS)}.",
-            field="kafka.security_protocol",
-            value=kafka.security_protocol,
-            expected=", ".join(PROTOCOLS),
-        )
-    if kafka.security_protocol.startswith("SASL") and not (
-        kafka.sasl_mechanism and kafka.sasl_username and kafka.sasl_password
-    ):
-        raise ConfigError(
-            "sasl_incomplete",
-            f"kafka.security_protocol is {kafka.security_protocol}, but mechanism, user name or "
-            "password is missing.",
-            field="kafka.sasl_mechanism, kafka.sasl_username, kafka.sasl_password",
-            expected="all three",
-        )
-
-
-def _secret(value: Any) -> str:
+def secret(value: Any) -> str:
+    """A secret's text, for a client's configuration and nothing else."""
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value

@@ -16,12 +16,20 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+import msgspec
 from aiokafka.errors import IllegalStateError
 
+from models.gate import decision_is_sound
 from schemas.errors import EngineError, PricemakerError
+from schemas.outputs import PriceDecided
+from schemas.topics import PRICES, PRICES_LATEST
 from streams.lanes import Lane
+from streams.outbox import GateBreach, OutputRecord
 from streams.recovery import Held, NoLongerOurs, Recovery
 from streams.transport import App, Chunk
+
+PRICED_TOPICS = frozenset({PRICES.name, PRICES_LATEST.name})
+_decision = msgspec.json.Decoder(PriceDecided)
 
 
 class Pricer:
@@ -100,6 +108,29 @@ class Pricer:
             held.generation = generation
         self._held = kept | {held.partition: held for held in taken}
         return {partition: held.engine.position + 1 for partition, held in self._held.items()}
+
+
+def publisher_gate(output: OutputRecord) -> None:
+    """The outbox's last look at a price, from the bytes that are about to leave.
+
+    Raises
+    ------
+    GateBreach : the price would sell below cost, or past an open breaker; the worker ends
+    """
+    if output.topic not in PRICED_TOPICS or output.value is None:
+        return
+    decision = _decision.decode(output.value)
+    reasons = decision_is_sound(decision)
+    if reasons:
+        raise GateBreach(
+            "gate_breach",
+            f"a price for sku {decision.sku!r} must not leave: {'; '.join(reasons)}.",
+            where=f"tape[{decision.tape.partition}]@{decision.tape.offset}",
+            field="price_minor",
+            value=decision.price_minor,
+            expected="a price that passes the gate, or status held",
+            fix="This is a bug: nothing of the batch was sent. Keep the tape and report it.",
+        )
 
 
 def check_contiguous(partition: int, position: int, records: Sequence[tuple[int, Any]]) -> None:

@@ -118,7 +118,7 @@ class Worker:
                 "worker %s halts: %s",
                 self.settings.worker.id,
                 error if isinstance(error, PricemakerError) else repr(error),
-                exc_info=None if isinstance(error, ServiceError) else error,
+                exc_info=None if isinstance(error, PricemakerError) else error,
             )
             self.progress.fail(error)
             self._on_halt(error)

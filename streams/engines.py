@@ -1,0 +1,36 @@
+"""The pricing engine for the worker: one set of kernels, compiled once and kept on disk."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from models.engine import PartitionEngine
+from models.tile import Kernel
+from streams.machine import read_machine
+
+
+def warm_kernel(cache_dir: Path | None) -> Kernel:
+    """Compile the kernels, or load them from the folder of an earlier run."""
+    if cache_dir is not None:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir))
+        # Ours compile in about a second each: without this JAX would not think them worth it.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return Kernel.warm(machine=read_machine())
+
+
+class PricingEngines:
+    """Engines of the real model, one per tape partition, all on one set of kernels."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def new(self, partition: int) -> Any:
+        """An engine before the first record."""
+        return PartitionEngine.new(partition, self.kernel)
+
+    def restore(self, partition: int, records: Iterable[tuple[bytes, bytes]]) -> Any:
+        """An engine as its state records say."""
+        return PartitionEngine.restore(partition, records, self.kernel)
