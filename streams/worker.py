@@ -29,7 +29,7 @@ from streams.app import build_app, take_over_deadline_s
 from streams.intake import Intake
 from streams.outbox import Gate, IntakeOutbox, let_pass
 from streams.pricer import Pricer
-from streams.progress import WorkerProgress
+from streams.worker_progress import WorkerProgress
 from streams.recovery import EngineFactory, Recovery
 from streams.routes import RouteTable
 from streams.transport import App
