@@ -17,6 +17,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Segment = Annotated[str, Meta(pattern="^[^/]{1,64}$", description="a name without a slash")]
 Text = Annotated[str, Meta(max_length=2000)]
 EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with a UTC offset")]
 Quantity = Annotated[int, Meta(ge=1, le=10_000_000, description="units")]
@@ -74,7 +75,7 @@ class OrderPlaced(MoneyEvent, frozen=True, kw_only=True, tag="order_placed", gc=
     line_id: Identifier
     quantity: Quantity
     unit_price_minor: PriceMinor
-    segment: Name = "all"
+    segment: Segment = "all"
     channel: Name = "web"
 
 
@@ -84,7 +85,7 @@ class OrderCancelled(SkuEvent, frozen=True, kw_only=True, tag="order_cancelled",
     order_id: Identifier
     line_id: Identifier
     quantity: Quantity
-    segment: Name = "all"
+    segment: Segment = "all"
     channel: Name = "web"
 
 

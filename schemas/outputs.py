@@ -18,10 +18,10 @@ class Greeks(Struct, frozen=True, kw_only=True, gc=False):
     vanna: float
     theta: float
     vega_elasticity: float
-    vega_return_rate: float
-    d_elasticity: float
-    d_level: float
-    d_price_d_stock: float | None
+    vega_return: float
+    elasticity_slope: float
+    level_slope: float
+    price_stock: float | None
 
 
 class Step(Struct, frozen=True, gc=False):

@@ -58,6 +58,8 @@ class DecisionPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     epoch_days_min: Positive = 1.0
     epoch_days_max: Positive = 14.0
+    interval_hours: Annotated[float, Meta(gt=0.0, le=24.0)] = 24.0
+    stock_move_ratio: Annotated[float, Meta(gt=1.0, le=100.0)] = 2.0
     epoch_orders_close: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
     rival_move_ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.03
     rival_age_days_max: Positive = 7.0
@@ -81,6 +83,7 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     scaled_delta_max: Positive = 1.5
     vega_at_risk_share_max: Positive = 1.0
+    volatility_sd_share: UnitShare = 0.3
     inelastic_probability_max: UnitShare = 0.25
     established_orders: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     band_low_ratio: UnitShare = 0.35
@@ -90,10 +93,6 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     fast_sales_orders_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     cool_down_hours: Positive = 24.0
     canary_step_ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.02
-    catalogue_move_share_max: UnitShare = 0.3
-    catalogue_move_ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.05
-    catalogue_moves_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
-    same_price_skus_max: Annotated[int, Meta(ge=2, le=1_000_000)] = 200
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

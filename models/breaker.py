@@ -1,0 +1,121 @@
+"""The circuit breaker of one product: CLOSED, HALF_OPEN, OPEN.
+
+Assessed on every decision before it is published. OPEN holds the last good price; after a
+cool-down in event time HALF_OPEN allows one bounded canary step; a canary that passes closes it.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+from schemas.policy import BreakerPolicy
+from schemas.state import BreakerState
+
+CLOSED: Final = "CLOSED"
+HALF_OPEN: Final = "HALF_OPEN"
+OPEN: Final = "OPEN"
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+MANUAL = "manual trip"
+
+
+class Evidence(NamedTuple):
+    """What the breaker looks at, for one wanted price. Prices in minor units."""
+
+    finite: bool
+    interior: bool
+    gamma: float
+    scaled_delta: float
+    guard_below: bool
+    guard_above: bool
+    vega_at_risk_share: float
+    probability_inelastic: float
+    orders: int
+    price_minor: float
+    reference_price_minor: int
+    stock_age_ms: int | None
+    sales_ratio: float | None
+    epoch_orders: int
+
+
+def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
+    """Reasons to trip, in words with their numbers; empty when all is well.
+
+    A steep objective is no reason where a guard binds on that side: then the ledger has it.
+    """
+    if not evidence.finite or not math.isfinite(evidence.price_minor):
+        return ("greeks are not finite",)
+    reasons: list[str] = []
+    if evidence.interior and evidence.gamma >= 0.0:
+        reasons.append("gamma is not negative at an interior optimum")
+    uphill_blocked = evidence.guard_above if evidence.scaled_delta > 0 else evidence.guard_below
+    if abs(evidence.scaled_delta) > policy.scaled_delta_max and not uphill_blocked:
+        reasons.append(
+            f"scaled delta {evidence.scaled_delta:.3g} beyond {policy.scaled_delta_max:g}"
+        )
+    if evidence.vega_at_risk_share > policy.vega_at_risk_share_max:
+        reasons.append(
+            f"vega at risk {evidence.vega_at_risk_share:.3g} of profit "
+            f"beyond {policy.vega_at_risk_share_max:g}"
+        )
+    if (
+        evidence.orders >= policy.established_orders
+        and evidence.probability_inelastic > policy.inelastic_probability_max
+    ):
+        reasons.append(
+            f"probability {evidence.probability_inelastic:.2f} that demand is inelastic "
+            f"beyond {policy.inelastic_probability_max:g}"
+        )
+    band_low = policy.band_low_ratio * evidence.reference_price_minor
+    band_high = policy.band_high_ratio * evidence.reference_price_minor
+    if not band_low <= evidence.price_minor <= band_high:
+        reasons.append(f"price outside its band of {band_low:.0f} to {band_high:.0f} minor units")
+    if (
+        evidence.stock_age_ms is not None
+        and evidence.stock_age_ms > policy.stock_age_days_max * DAY_MS
+    ):
+        reasons.append(f"stock not reported for {evidence.stock_age_ms / DAY_MS:.1f} days")
+    if (
+        evidence.sales_ratio is not None
+        and evidence.epoch_orders >= policy.fast_sales_orders_min
+        and evidence.sales_ratio > policy.fast_sales_ratio
+    ):
+        reasons.append(
+            f"sales {evidence.sales_ratio:.1f} times the forecast beyond "
+            f"{policy.fast_sales_ratio:g}"
+        )
+    return tuple(reasons)
+
+
+def cooled_down(breaker: BreakerState, now_ms: int, policy: BreakerPolicy) -> BreakerState:
+    """OPEN becomes HALF_OPEN when its cool-down is over; a manual trip waits for its reset."""
+    if breaker.state != OPEN or MANUAL in breaker.reasons:
+        return breaker
+    if now_ms - breaker.since_ms < policy.cool_down_hours * HOUR_MS:
+        return breaker
+    return BreakerState(HALF_OPEN, now_ms, breaker.reasons)
+
+
+def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: int) -> BreakerState:
+    """The state after a decision was assessed: any reason opens; a clean canary closes."""
+    if breaker.state == OPEN:
+        return breaker
+    if reasons:
+        return BreakerState(OPEN, now_ms, reasons)
+    if breaker.state == HALF_OPEN:
+        return BreakerState(CLOSED, now_ms, ())
+    return breaker
+
+
+def tripped(now_ms: int) -> BreakerState:
+    """The state after an operator's trip."""
+    return BreakerState(OPEN, now_ms, (MANUAL,))
+
+
+def reset(now_ms: int) -> BreakerState:
+    """The state after an operator's reset: a canary first."""
+    return BreakerState(HALF_OPEN, now_ms, ("manual reset",))
+
+
+def half_open(since_ms: int, reason: str) -> BreakerState:
+    """HALF_OPEN for a product that is priced by rule until it is known better."""
+    return BreakerState(HALF_OPEN, since_ms, (reason,))

@@ -1,0 +1,135 @@
+"""What listings, costs and retirements do: catalogue entry, gate entry and a product's prior."""
+
+import math
+
+from msgspec.structs import replace
+
+from models import gate
+from models.context import Context, Refused
+from models.market import begin_epoch, close_epoch
+from models.market_events import require_currency
+from models.prior import adapt, inherit
+from schemas.events import CostChanged, ProductListed, ProductRetired, time_ms
+from schemas.state import CatalogueEntry, SkuState
+
+
+def product_listed(context: Context, event: ProductListed) -> None:
+    """List a product, or correct its entry. Its family, currency and reference price stay."""
+    partition = context.partition
+    known = partition.catalogue.get(event.sku)
+    family = event.family or event.sku
+    if known is not None:
+        require_currency(known, event.currency)
+        if family != known.family:
+            raise Refused("family_fixed", "family", family, f"{known.family}, fixed at listing")
+    partition.catalogue[event.sku] = CatalogueEntry(
+        sku=event.sku,
+        family=family,
+        category=event.category,
+        currency=event.currency,
+        attributes=event.attributes,
+        unit_cost_minor=event.unit_cost_minor,
+        return_handling_cost_minor=event.return_handling_cost_minor,
+        list_price_minor=event.list_price_minor,
+        minimum_resale_price_minor=event.minimum_resale_price_minor,
+        kept_share=(1.0 - event.fee_rate) / (1.0 + event.vat_rate),
+        exit_ms=None if event.exit_date is None else time_ms(event.exit_date),
+        predecessor=event.predecessor,
+        retired=False,
+        changed_ms=context.now_ms,
+    )
+    partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event)
+    partition.touch(f"catalogue/{event.sku}")
+    partition.touch(f"gate/{event.sku}")
+    state = partition.skus.get(event.sku)
+    if state is None:
+        state = _new_state(context, event)
+        partition.skus[event.sku] = state
+    partition.touch(f"sku/{event.sku}")
+    _reference(context, state)
+    if state.epoch is None:
+        begin_epoch(partition, state, partition.catalogue[event.sku], context.now_ms)
+    context.ask(state, "catalogue")
+
+
+def _new_state(context: Context, event: ProductListed) -> SkuState:
+    partition = context.partition
+    _require_family(context, event)
+    state = SkuState(sku=event.sku)
+    predecessor = None
+    if event.predecessor is not None and event.succession == "replaces":
+        predecessor = partition.skus[event.predecessor]
+    if predecessor is not None and predecessor.posterior is not None:
+        state.posterior = inherit(predecessor.posterior, context.now_ms)
+        state.prior_kind = f"predecessor {event.predecessor}"
+    else:
+        state.posterior, source = adapt(
+            partition.prior,
+            event.category,
+            event.attributes,
+            context.now_ms,
+            prior_hash=partition.prior_sha256,
+        )
+        state.prior_kind = source.kind
+    return state
+
+
+def _require_family(context: Context, event: ProductListed) -> None:
+    family = event.family or event.sku
+    related = [("anchors", sku) for sku in event.anchors]
+    if event.predecessor is not None:
+        related.append(("predecessor", event.predecessor))
+    for field, sku in related:
+        entry = context.partition.catalogue.get(sku)
+        if entry is None or entry.family != family:
+            raise Refused("not_in_family", field, sku, f"a listed product of family {family}")
+
+
+def _reference(context: Context, state: SkuState) -> None:
+    """Fix the reference price: the list price, else the expert's mark-up on cost."""
+    entry = context.partition.catalogue[state.sku]
+    if state.reference_price_minor is not None:
+        return
+    if entry.list_price_minor is not None:
+        state.reference_price_minor = entry.list_price_minor
+    elif entry.unit_cost_minor is not None:
+        markup = context.partition.policy.objective.expert_markup_ratio
+        state.reference_price_minor = math.ceil(markup * entry.unit_cost_minor / entry.kept_share)
+
+
+def cost_changed(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: CostChanged
+) -> None:
+    """A new unit cost reprices at once; a cost no longer known stops the product's pricing."""
+    require_currency(entry, event.currency)
+    partition = context.partition
+    handling = event.return_handling_cost_minor
+    partition.catalogue[state.sku] = replace(
+        entry,
+        unit_cost_minor=event.unit_cost_minor,
+        return_handling_cost_minor=(
+            entry.return_handling_cost_minor if handling is None else handling
+        ),
+        changed_ms=context.now_ms,
+    )
+    gate.cost_changed(partition.gates[state.sku], event)
+    partition.touch(f"catalogue/{state.sku}")
+    partition.touch(f"gate/{state.sku}")
+    _reference(context, state)
+    if state.epoch is None:
+        begin_epoch(partition, state, partition.catalogue[state.sku], context.now_ms)
+    context.ask(state, "cost")
+
+
+def product_retired(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: ProductRetired
+) -> None:
+    """Stop pricing a product; what it learned and its versions stay."""
+    partition = context.partition
+    close_epoch(state, context.now_ms)
+    partition.schedule(state, None)
+    partition.catalogue[state.sku] = replace(entry, retired=True, changed_ms=context.now_ms)
+    gate.retired(partition.gates[state.sku], event)
+    partition.touch(f"catalogue/{state.sku}")
+    partition.touch(f"gate/{state.sku}")
+    context.ask(state, "retired")

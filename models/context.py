@@ -1,0 +1,110 @@
+"""What a handler of the fold works with: partition, place on the tape, and what it leads to."""
+
+from typing import Any, Literal, NamedTuple
+
+from models.market import Closed
+from models.partition import PartitionState
+from schemas import topics
+from schemas.codec import canonical
+from schemas.events import rfc3339
+from schemas.outputs import Alert, TapePosition
+from schemas.state import SkuState
+
+AlertKind = Literal[
+    "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed"
+]
+
+
+class Output(NamedTuple):
+    """One record to produce."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Placed(NamedTuple):
+    """An output and the tape offset that caused it: outputs leave in tape order."""
+
+    offset: int
+    output: Output
+
+
+class Request(NamedTuple):
+    """A decision that an event asks for.
+
+    ``now_ms`` is event time, ``clock_ms`` the tape's clock then (event time before any tick).
+    """
+
+    sku: str
+    trigger: str
+    offset: int
+    now_ms: int
+    clock_ms: int
+    sales_ratio: float | None = None
+    epoch_orders: int = 0
+
+
+class Refused(Exception):
+    """An event contradicts the state: its dead letter is an output of the fold."""
+
+    def __init__(self, code: str, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field} was {value}; expected {expected}.")
+        self.code, self.field, self.value, self.expected = code, field, value, expected
+
+
+class Context:
+    """The place of one record on the tape, and what observing it leads to."""
+
+    __slots__ = ("clock_ms", "now_ms", "offset", "outputs", "partition", "requests")
+
+    def __init__(self, partition: PartitionState, offset: int, event_time_ms: int) -> None:
+        self.partition = partition
+        self.offset = offset
+        clock_ms = partition.manifest.clock_ms
+        self.clock_ms = event_time_ms if clock_ms is None else clock_ms
+        self.now_ms = max(self.clock_ms, event_time_ms)
+        self.outputs: list[Placed] = []
+        self.requests: list[Request] = []
+
+    def ask(self, state: SkuState, trigger: str, closed: Closed | None = None) -> None:
+        """Ask for a decision on a product; the first trigger of a record names it."""
+        if any(request.sku == state.sku for request in self.requests):
+            return
+        ratio, orders = (closed.sales_ratio, closed.orders) if closed else (None, 0)
+        self.requests.append(
+            Request(state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders)
+        )
+
+    def alert(
+        self, kind: AlertKind, sku: str | None, message: str, evidence: dict[str, Any]
+    ) -> None:
+        """Tell people; the alert's id is a pure function of its place and subject."""
+        self.outputs.append(
+            alert(self.partition, self.offset, self.now_ms, kind, sku, message, evidence)
+        )
+
+
+def alert(
+    partition: PartitionState,
+    offset: int,
+    now_ms: int,
+    kind: AlertKind,
+    sku: str | None,
+    message: str,
+    evidence: dict[str, Any],
+) -> Placed:
+    """Build an alert record."""
+    number = partition.manifest.partition
+    found = Alert(
+        alert_id=f"{number}-{offset}-{kind}-{sku or 'all'}",
+        kind=kind,
+        sku=sku,
+        at=rfc3339(now_ms),
+        message=message,
+        evidence=evidence,
+        tape=TapePosition(number, offset),
+    )
+    key = None if sku is None else sku.encode()
+    return Placed(offset, Output(topics.ALERTS.name, key, canonical(found)))

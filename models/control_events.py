@@ -1,0 +1,191 @@
+"""What controls do to a partition: policy, prior, promotions, operators' commands, the clock."""
+
+import hashlib
+import math
+
+import msgspec
+
+from models import breaker, returns_book
+from models.context import Context, Refused
+from models.market import begin_epoch, close_epoch, epoch_is_over, next_round
+from models.partition import PartitionState
+from models.prior import prior_sha256
+from schemas.codec import canonical
+from schemas.errors import FieldError
+from schemas.events import (
+    CalendarPublished,
+    ClockTicked,
+    EngineChanged,
+    OperatorCommand,
+    PolicyPublished,
+    PriorPublished,
+    PromotionScheduled,
+    time_ms,
+)
+from schemas.learned import DemandPrior
+from schemas.policy import policy_sha256
+from schemas.state import Promotion, SkuState
+
+DAY_MS = 86_400_000
+
+
+def policy_published(context: Context, event: PolicyPublished) -> None:
+    """Put a policy in force; every product is decided anew at the next tick."""
+    partition = context.partition
+    if policy_sha256(event.policy) != event.policy_sha256:
+        raise Refused(
+            "hash_mismatch", "policy_sha256", event.policy_sha256, policy_sha256(event.policy)
+        )
+    try:
+        partition.set_policy(event.policy)
+    except FieldError as error:
+        raise Refused(
+            error.code, "policy", event.policy[:200], error.expected or "a policy document"
+        ) from None
+    for sku in sorted(partition.skus):
+        if not partition.catalogue[sku].retired:
+            state = partition.skus[sku]
+            state.decide_anew = "policy"
+            partition.schedule(state, context.now_ms)
+            partition.touch(f"sku/{sku}")
+
+
+def prior_published(context: Context, event: PriorPublished) -> None:
+    """Put a demand prior in force for products listed from now on."""
+    try:
+        prior = msgspec.convert(event.prior, DemandPrior)
+    except msgspec.ValidationError as error:
+        raise Refused("invalid_prior", "prior", str(event.prior)[:200], str(error)) from None
+    if prior_sha256(prior) != event.prior_sha256:
+        raise Refused("hash_mismatch", "prior_sha256", event.prior_sha256, prior_sha256(prior))
+    context.partition.set_prior(prior)
+
+
+def calendar_published(context: Context, event: CalendarPublished) -> None:
+    """Note which calendar of named days is in force."""
+    found = hashlib.sha256(canonical(event.calendar)).hexdigest()
+    if found != event.calendar_sha256:
+        raise Refused("hash_mismatch", "calendar_sha256", event.calendar_sha256, found)
+    context.partition.manifest.calendar_sha256 = found
+
+
+def promotion_scheduled(context: Context, event: PromotionScheduled) -> None:
+    """Remember a planned reduction of products of this partition; forget those long past."""
+    partition = context.partition
+    kept = [found for found in partition.promotions if found.to_ms > context.now_ms]
+    for sku in event.skus:
+        if sku in partition.skus:
+            kept.append(
+                Promotion(
+                    sku=sku,
+                    from_ms=time_ms(event.from_time),
+                    to_ms=time_ms(event.to_time),
+                    log_depth=math.log1p(-event.depth),
+                    announced=event.announced,
+                )
+            )
+    partition.promotions = tuple(kept)
+    partition.touch("promotions")
+
+
+def operator_command(context: Context, event: OperatorCommand) -> None:
+    """Trip or reset breakers in a scope, or throw the kill switch."""
+    partition = context.partition
+    expires_ms = None if event.expires_at is None else time_ms(event.expires_at)
+    if expires_ms is not None and expires_ms <= context.now_ms:
+        raise Refused("expired", "expires_at", event.expires_at, "a time to come")
+    if event.command in ("kill_switch_on", "kill_switch_off"):
+        if event.scope.kind != "catalogue":
+            raise Refused("invalid_scope", "scope.kind", event.scope.kind, "catalogue")
+        on = event.command == "kill_switch_on"
+        partition.manifest.kill_switch = f"{event.actor}: {event.reason}" if on else None
+        partition.manifest.kill_switch_expires_ms = expires_ms if on else None
+        evidence = {"actor": event.actor, "reason": event.reason, "on": on}
+        context.alert("kill_switch", None, f"kill switch {'on' if on else 'off'}", evidence)
+        return
+    for sku in sorted(partition.skus):
+        entry = partition.catalogue[sku]
+        if entry.retired or event.scope.name not in (None, sku, entry.family):
+            continue
+        if event.scope.kind == "sku" and event.scope.name != sku:
+            continue
+        _steer(context, partition.skus[sku], event)
+
+
+def _steer(context: Context, state: SkuState, event: OperatorCommand) -> None:
+    before = state.breaker.state
+    if event.command == "breaker_trip":
+        state.breaker = breaker.tripped(context.now_ms)
+        context.partition.manifest.counts.breaker_trips += before != breaker.OPEN
+    else:
+        state.breaker = breaker.reset(context.now_ms)
+        context.ask(state, "breaker reset")
+    context.partition.touch(f"sku/{state.sku}")
+    context.alert(
+        "breaker_changed",
+        state.sku,
+        f"{before} -> {state.breaker.state} by {event.actor}: {event.reason}",
+        {"from": before, "to": state.breaker.state, "actor": event.actor},
+    )
+
+
+def engine_changed(context: Context, event: EngineChanged) -> None:
+    """From here on another engine prices: decisions carry its fingerprint."""
+    context.partition.manifest.engine = event.fingerprint
+    evidence = {"from": event.previous, "to": event.fingerprint, "worker": event.worker}
+    context.alert("engine_changed", None, "another engine fingerprint prices", evidence)
+
+
+def clock_ticked(context: Context, event: ClockTicked) -> bool:
+    """Move the clock; True if it moved. What is due is looked at, in the order of due time."""
+    partition, manifest = context.partition, context.partition.manifest
+    now_ms = event.event_time_ms
+    if manifest.clock_ms is not None and now_ms <= manifest.clock_ms:
+        return False
+    manifest.clock_ms = now_ms
+    manifest.counts.ticks += 1
+    expires_ms = manifest.kill_switch_expires_ms
+    if expires_ms is not None and expires_ms <= now_ms:
+        manifest.kill_switch = manifest.kill_switch_expires_ms = None
+        context.alert("kill_switch", None, "kill switch off: it expired", {"on": False})
+    day = now_ms // DAY_MS
+    if manifest.returns_day != day:
+        returns_book.new_day(partition, day)
+    for state in partition.take_due(now_ms):
+        _look(context, state)
+    return True
+
+
+def _look(context: Context, state: SkuState) -> None:
+    partition, policy = context.partition, context.partition.policy
+    partition.touch(f"sku/{state.sku}")
+    entry = partition.catalogue[state.sku]
+    if entry.retired:
+        return
+    if epoch_is_over(partition, state, context.now_ms):
+        closed = close_epoch(state, context.now_ms)
+        begin_epoch(partition, state, entry, context.now_ms)
+        context.ask(state, "epoch", closed)
+    elif state.decide_anew is not None:
+        context.ask(state, state.decide_anew)
+    elif breaker.cooled_down(state.breaker, context.now_ms, policy.breaker) != state.breaker:
+        context.ask(state, "breaker cool-down")
+    state.decide_anew = None
+    if state.due_ms is None and state.epoch is not None:
+        end_ms = state.epoch.start_ms + int(policy.decision.epoch_days_max * DAY_MS)
+        partition.schedule(state, next_round(max(end_ms, context.now_ms + 1), policy.decision))
+
+
+def tick_reads(partition: PartitionState, event: ClockTicked, asked_ms: int) -> bool:
+    """Whether a tick does more than move the clock, now that decisions wait since ``asked_ms``.
+
+    It may look at what is due, also of what those decisions will schedule (their next round at
+    the earliest), end a kill switch, or let the return model learn.
+    """
+    now_ms, manifest = event.event_time_ms, partition.manifest
+    earliest_ms = next_round(asked_ms, partition.policy.decision)
+    if partition.due:
+        earliest_ms = min(earliest_ms, partition.due[0][0])
+    if manifest.kill_switch_expires_ms is not None:
+        earliest_ms = min(earliest_ms, manifest.kill_switch_expires_ms)
+    return now_ms >= earliest_ms or manifest.returns_day != now_ms // DAY_MS

@@ -1,0 +1,211 @@
+"""The engine of one tape partition: the fold, and the driver that prices in waves.
+
+Decisions that the fold asks for wait in a wave until an event needs one of their results, the
+wave is full, or the batch ends. Every wave runs through the kernel's one padded tile, and rows do
+not see their neighbours, so the bytes are the same however the tape was cut into batches.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from models import control_events
+from models.context import Output, Placed, Request, alert
+from models.fold import observe
+from models.partition import PartitionState, StateRecord
+from models.path import PricePath, price_path
+from models.pose import Posed, pose
+from models.settle import settle, stays
+from models.tile import Evaluation, Kernel
+from schemas import tape
+from schemas.errors import EngineError
+from schemas.events import ClockTicked, SkuEvent
+
+WAVE_ROWS = 128  # two rows a decision: full tiles of 256
+
+
+class Batch(NamedTuple):
+    """What a run of tape records led to."""
+
+    outputs: list[Output]  # in tape order
+    state: list[StateRecord]  # changed records (None: tombstone), the manifest last
+    position: int
+
+
+class PartitionEngine:
+    """Folds one tape partition. Not thread-safe: one owner."""
+
+    def __init__(self, state: PartitionState, kernel: Kernel) -> None:
+        self.state = state
+        self.kernel = kernel
+        self._wave: dict[str, Request] = {}
+        self._outputs: list[Placed] = []
+
+    @classmethod
+    def new(cls, partition: int, kernel: Kernel) -> "PartitionEngine":
+        """An engine before the first record of its partition."""
+        return cls(PartitionState(partition, kernel.fingerprint), kernel)
+
+    @classmethod
+    def restore(
+        cls, partition: int, records: Iterable[tuple[bytes, bytes]], kernel: Kernel
+    ) -> "PartitionEngine":
+        """An engine that goes on from the live records of a state partition.
+
+        Raises
+        ------
+        EngineError : the records are no consistent state of this partition
+        """
+        return cls(PartitionState.restore(partition, records, kernel.fingerprint), kernel)
+
+    @property
+    def partition(self) -> int:
+        """Number of the tape partition."""
+        return self.state.manifest.partition
+
+    @property
+    def position(self) -> int:
+        """Offset of the last applied tape record; -1 before the first."""
+        return self.state.manifest.position
+
+    def apply(self, records: Sequence[tuple[int, bytes]], *, with_state: bool = True) -> Batch:
+        """Fold records (tape offset, value), contiguous from ``position + 1``.
+
+        Parameters
+        ----------
+        with_state : False leaves ``Batch.state`` empty, for replays that keep no checkpoint
+
+        Raises
+        ------
+        EngineError : offsets jump, or the tape holds what intake cannot have written
+        """
+        for offset, value in records:
+            if offset != self.position + 1:
+                raise EngineError(
+                    "tape_jump",
+                    f"offset was {offset}; expected {self.position + 1}.",
+                    where=f"tape[{self.partition}]@{offset}",
+                )
+            self._fold(offset, value)
+        self._flush()
+        placed = sorted(self._outputs, key=lambda found: found.offset)
+        self._outputs.clear()
+        state = self.state.take_changed() if with_state else []
+        return Batch([found.output for found in placed], state, self.position)
+
+    def _fold(self, offset: int, value: bytes) -> None:
+        record = tape.decode(value)
+        if self._wave and self._needs_results(record):
+            self._flush()
+        context = observe(self.state, offset, record, value)
+        self._outputs.extend(context.outputs)
+        for request in context.requests:
+            self._wave[request.sku] = request
+        if len(self._wave) >= WAVE_ROWS:
+            self._flush()
+
+    def _needs_results(self, record: tape.TapeRecord) -> bool:
+        """Whether a record reads or writes what a waiting decision will write or read."""
+        event = record.event
+        if isinstance(event, SkuEvent):
+            return event.sku in self._wave or getattr(event, "predecessor", None) in self._wave
+        if isinstance(event, ClockTicked):
+            asked_ms = min(request.now_ms for request in self._wave.values())
+            return control_events.tick_reads(self.state, event, asked_ms)
+        return True
+
+    def _flush(self) -> None:
+        """Price the waiting decisions, in the order in which they were asked for."""
+        if not self._wave:
+            return
+        posed: list[Posed] = []
+        for request in self._wave.values():
+            found = pose(self.state, request)
+            if isinstance(found, Posed):
+                self._unblock(request)
+                posed.append(found)
+            else:
+                self._block(request, found)
+        self._wave.clear()
+        self._price(posed)
+
+    def _price(self, posed: list[Posed]) -> None:
+        if not posed:
+            return
+        rows = [one.full for one in posed]
+        solutions = self.kernel.solve(
+            [row for one in posed for row in (one.frictionless, one.full)]
+        )
+        paths = [
+            price_path(self.state, one, solutions[2 * index], solutions[2 * index + 1])
+            for index, one in enumerate(posed)
+        ]
+        on_path = self.kernel.evaluate(
+            rows, [_prices(one, path) for one, path in zip(posed, paths, strict=True)]
+        )
+        kept = [
+            stays(self.state, one, path, at)
+            for one, path, at in zip(posed, paths, on_path, strict=True)
+        ]
+        chosen = [
+            (one.state.published_minor or 0) if keep else path.wanted_minor
+            for one, path, keep in zip(posed, paths, kept, strict=True)
+        ]
+        at_chosen = self._at_chosen(posed, chosen, kept, on_path)
+        for one, path, at, steps_at, price_minor in zip(
+            posed, paths, at_chosen, on_path, chosen, strict=True
+        ):
+            self._outputs.extend(settle(self.state, one, path, at, steps_at, price_minor))
+
+    def _at_chosen(
+        self,
+        posed: list[Posed],
+        chosen: list[int],
+        kept: list[bool],
+        on_path: list[Evaluation],
+    ) -> list[Evaluation]:
+        """Evaluations with the chosen price last: anew where the present price stays."""
+        again = [index for index, keep in enumerate(kept) if keep]
+        found = list(on_path)
+        evaluations = self.kernel.evaluate(
+            [posed[index].full for index in again],
+            [[chosen[index] / posed[index].reference_minor] for index in again],
+        )
+        for index, evaluation in zip(again, evaluations, strict=True):
+            found[index] = evaluation
+        return found
+
+    def _block(self, request: Request, reason: str) -> None:
+        state = self.state.skus[request.sku]
+        if state.blocked != reason:
+            state.blocked = reason
+            self.state.touch(f"sku/{request.sku}")
+            self._tell(request, "product_blocked", f"{request.sku} is not priced: {reason}")
+
+    def _unblock(self, request: Request) -> None:
+        state = self.state.skus[request.sku]
+        if state.blocked is not None:
+            state.blocked = None
+            self.state.touch(f"sku/{request.sku}")
+            self._tell(request, "product_unblocked", f"{request.sku} is priced again")
+
+    def _tell(self, request: Request, kind: str, message: str) -> None:
+        self._outputs.append(
+            alert(
+                self.state,
+                request.offset,
+                request.now_ms,
+                kind,  # type: ignore[arg-type]
+                request.sku,
+                message,
+                {"trigger": request.trigger},
+            )
+        )
+
+
+def _prices(one: Posed, path: PricePath) -> list[float]:
+    """Normalised prices of a path: optimum, aim, after each guard, the present, the wanted one."""
+    present = one.state.published_minor or path.wanted_minor
+    prices = [path.optimum_minor, path.aimed_minor]
+    prices += [move.after_minor for move in path.moves]
+    prices += [float(present), float(path.wanted_minor)]
+    return [price / one.reference_minor for price in prices]

@@ -1,0 +1,145 @@
+"""What one product's market looks like to the fold: its own price, its rivals, its open epoch."""
+
+import math
+from typing import NamedTuple
+
+from models import demand
+from models.epoch import accrue, closes, observation, open_epoch
+from models.partition import PartitionState
+from schemas.policy import DecisionPolicy
+from schemas.state import CatalogueEntry, SkuState
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+
+class Closed(NamedTuple):
+    """An epoch that ended: its order lines, and orders over what was forecast for it."""
+
+    orders: int
+    sales_ratio: float | None
+
+
+class RivalView(NamedTuple):
+    """The robust rival price (minor units, None when none is usable) and how many stand for it."""
+
+    robust_minor: float | None
+    used: int
+    seen: int
+    age_ms: int | None
+
+
+def own_price_minor(state: SkuState, entry: CatalogueEntry) -> int | None:
+    """The price that buyers see: what the shop says it shows, else ours, else the list price."""
+    if state.applied_minor is not None:
+        return state.applied_minor
+    if state.published_minor is not None:
+        return state.published_minor
+    return entry.list_price_minor
+
+
+def rival_view(state: SkuState, now_ms: int, policy: DecisionPolicy) -> RivalView:
+    """Median of the rivals that are listed, fresh, well matched and plausible.
+
+    Plausible: within ``rival_plausible_ratio`` of the reference price, so that one decimal slip
+    of a rival moves nothing.
+    """
+    usable: list[float] = []
+    oldest_ms = now_ms
+    for name in sorted(state.rivals):
+        rival = state.rivals[name]
+        if rival.price_minor is None or state.reference_price_minor is None:
+            continue
+        fresh = now_ms - rival.seen_ms <= policy.rival_age_days_max * DAY_MS
+        ratio = rival.price_minor / state.reference_price_minor
+        plausible = 1.0 / policy.rival_plausible_ratio <= ratio <= policy.rival_plausible_ratio
+        matched = rival.match_confidence >= policy.rival_match_confidence_min
+        if fresh and plausible and matched:
+            usable.append(float(rival.price_minor))
+            oldest_ms = min(oldest_ms, rival.seen_ms)
+    if not usable:
+        return RivalView(None, 0, len(state.rivals), None)
+    usable.sort()
+    middle = len(usable) // 2
+    median = usable[middle] if len(usable) % 2 else 0.5 * (usable[middle - 1] + usable[middle])
+    return RivalView(median, len(usable), len(state.rivals), now_ms - oldest_ms)
+
+
+def in_stock(state: SkuState) -> bool | None:
+    """Whether the product can be sold; None where no stock was ever reported."""
+    return None if state.stock is None else state.stock.on_hand > 0
+
+
+def log_rival(state: SkuState, view: RivalView) -> float | None:
+    """ln(P_c / P_ref), or None."""
+    if view.robust_minor is None or state.reference_price_minor is None:
+        return None
+    return math.log(view.robust_minor / state.reference_price_minor)
+
+
+def close_epoch(state: SkuState, now_ms: int) -> Closed | None:
+    """End the open epoch at event time ``now_ms`` and learn from it."""
+    epoch, posterior = state.epoch, state.posterior
+    if epoch is None or posterior is None:
+        return None
+    state.epoch = None
+    reference_visits = state.traffic.reference_per_day if state.traffic else None
+    seen = observation(accrue(epoch, now_ms), reference_visits)
+    if seen is None:
+        return None
+    expected = demand.expected_orders(posterior, seen.features, seen.exposure_days)
+    state.posterior = demand.learn(posterior, seen, now_ms)
+    return Closed(seen.orders, seen.orders / expected if expected > 0.0 else None)
+
+
+def begin_epoch(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
+) -> None:
+    """Open an epoch at the product's present price, if it has one, and schedule its end."""
+    price_minor = own_price_minor(state, entry)
+    if entry.retired or price_minor is None or state.reference_price_minor is None:
+        return
+    policy = partition.policy.decision
+    state.epoch = open_epoch(
+        now_ms,
+        price_minor,
+        state.reference_price_minor,
+        rival_minor=rival_view(state, now_ms, policy).robust_minor,
+        exogenous_log=state.exogenous_log,
+        in_stock=in_stock(state),
+        traffic_feed=state.traffic is not None,
+    )
+    due_ms = now_ms + int(policy.epoch_days_max * DAY_MS)
+    partition.schedule(state, next_round(due_ms, policy))
+
+
+def hasten(partition: PartitionState, state: SkuState) -> None:
+    """Bring the look at a product forward once its epoch has orders enough to close."""
+    epoch, policy = state.epoch, partition.policy.decision
+    if epoch is None or epoch.orders < policy.epoch_orders_close:
+        return
+    earliest = next_round(epoch.start_ms + int(policy.epoch_days_min * DAY_MS), policy)
+    if state.due_ms is None or earliest < state.due_ms:
+        partition.schedule(state, earliest)
+
+
+def epoch_is_over(partition: PartitionState, state: SkuState, now_ms: int) -> bool:
+    """Whether age or orders end the open epoch."""
+    epoch = state.epoch
+    if epoch is None:
+        return False
+    reason = closes(
+        epoch,
+        now_ms,
+        partition.policy.decision,
+        price_minor=epoch.price_minor,
+        ln_rival=epoch.ln_rival,
+        in_stock=epoch.in_stock,
+    )
+    return reason is not None
+
+
+def next_round(at_ms: int, policy: DecisionPolicy) -> int:
+    """The first decision round at or after a time: rounds make waves that price together."""
+    interval_ms = int(policy.interval_hours * HOUR_MS)
+    return -(-at_ms // interval_ms) * interval_ms

@@ -1,0 +1,196 @@
+"""What orders, returns, stock, rivals, traffic and applied prices do to one product's state."""
+
+from models import demand, epoch, returns_book
+from models.context import Context, Refused
+from models.market import (
+    begin_epoch,
+    close_epoch,
+    hasten,
+    in_stock,
+    log_rival,
+    rival_view,
+)
+from schemas.events import (
+    CompetitorPriceObserved,
+    InventoryChanged,
+    OrderCancelled,
+    OrderPlaced,
+    OrderReturned,
+    PriceApplied,
+    TrafficCounted,
+    time_ms,
+)
+from schemas.state import CatalogueEntry, Rival, SkuState, Stock, Traffic
+
+DAY_MS = 86_400_000
+FAST_SALES_LOOK_EVERY = 5  # order lines between two looks at the rate of sale
+TRAFFIC_AVERAGE_DAYS = 7.0
+VISITS_PER_DAY_MIN = 0.1  # keeps a first count of zero from making every later one infinite
+
+
+def order_placed(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: OrderPlaced
+) -> None:
+    """One order line: it counts in the open epoch and enters its return cohort."""
+    require_currency(entry, event.currency)
+    ordered_ms = event.event_time_ms
+    posterior, opened = state.posterior, state.epoch
+    counted = None
+    if posterior is not None and opened is not None:
+        counted = epoch.add_order(
+            epoch.accrue(opened, ordered_ms),
+            event.quantity,
+            event.unit_price_minor,
+            ordered_ms,
+            demand.units_cap(posterior),
+        )
+    if counted is None:
+        state.late_orders += 1
+    else:
+        state.epoch = counted
+        hasten(context.partition, state)
+        if counted.orders % FAST_SALES_LOOK_EVERY == 0:
+            _look_at_rate_of_sale(context, state, entry)
+    returns_book.sold(context.partition, state, event)
+
+
+def _look_at_rate_of_sale(context: Context, state: SkuState, entry: CatalogueEntry) -> None:
+    """Close the epoch and decide at once where sales run far ahead of the forecast."""
+    limits = context.partition.policy.breaker
+    opened, posterior = state.epoch, state.posterior
+    if opened is None or posterior is None or opened.orders < limits.fast_sales_orders_min:
+        return
+    reference = state.traffic.reference_per_day if state.traffic else None
+    seen = epoch.observation(opened, reference)
+    if seen is None:
+        return
+    expected = demand.expected_orders(posterior, seen.features, seen.exposure_days)
+    if seen.orders > limits.fast_sales_ratio * expected:
+        closed = close_epoch(state, context.now_ms)
+        begin_epoch(context.partition, state, entry, context.now_ms)
+        context.ask(state, "sales far faster than forecast", closed)
+
+
+def order_cancelled(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: OrderCancelled
+) -> None:
+    """A line taken back: it leaves its return cohort and, if still open, its epoch."""
+    line = returns_book.cancelled(context.partition, state, event)
+    if line is None:
+        state.unmatched_returns += 1
+    elif state.epoch is not None and state.posterior is not None:
+        state.epoch = epoch.remove_order(
+            state.epoch,
+            line.units,
+            line.ordered_ms,
+            demand.units_cap(state.posterior),
+            whole_line=line.whole_line,
+        )
+
+
+def order_returned(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: OrderReturned
+) -> None:
+    """Units sent back: they teach the return model if their order is known."""
+    require_currency(entry, event.currency)
+    if not returns_book.returned(context.partition, state, event):
+        state.unmatched_returns += 1
+
+
+def competitor_price_observed(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: CompetitorPriceObserved
+) -> None:
+    """A rival's price: a move of the robust rival price ends the epoch and asks for a price."""
+    require_currency(entry, event.currency)
+    known = state.rivals.get(event.competitor)
+    if known is not None and known.seen_ms > event.event_time_ms:
+        return
+    offered = event.listed and event.in_stock
+    state.rivals[event.competitor] = Rival(
+        event.price_minor if offered else None, event.event_time_ms, event.match_confidence
+    )
+    policy = context.partition.policy.decision
+    now = log_rival(state, rival_view(state, context.now_ms, policy))
+    if state.epoch is not None and epoch.rival_moved(
+        state.epoch.ln_rival, now, policy.rival_move_ratio
+    ):
+        closed = close_epoch(state, context.now_ms)
+        begin_epoch(context.partition, state, entry, context.now_ms)
+        context.ask(state, "rival price", closed)
+
+
+def inventory_changed(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: InventoryChanged
+) -> None:
+    """Stock: an edge of availability ends the epoch; an edge or a large move asks for a price."""
+    if state.stock is not None and state.stock.reported_ms > event.event_time_ms:
+        return
+    before = in_stock(state)
+    eta = event.inbound_eta
+    state.stock = Stock(
+        event.on_hand, event.inbound, None if eta is None else time_ms(eta), event.event_time_ms
+    )
+    if (before is False) != (event.on_hand == 0):
+        closed = close_epoch(state, context.now_ms)
+        begin_epoch(context.partition, state, entry, context.now_ms)
+        context.ask(state, "stock edge", closed)
+    elif _moved(state.stock_at_decision_units, event.on_hand, context):
+        context.ask(state, "stock level")
+
+
+def _moved(before_units: int | None, now_units: int, context: Context) -> bool:
+    if before_units is None:
+        return True
+    ratio = context.partition.policy.decision.stock_move_ratio
+    low, high = sorted((before_units, now_units))
+    return high > ratio * low and high - low > 1
+
+
+def traffic_counted(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: TrafficCounted
+) -> None:
+    """Visits: the epoch's exposure. The first count fixes what a typical day is."""
+    from_ms, to_ms = time_ms(event.from_time), time_ms(event.to_time)
+    days = (to_ms - from_ms) / DAY_MS
+    per_day = max(event.visits / days, VISITS_PER_DAY_MIN)
+    if state.traffic is None:
+        state.traffic = Traffic(per_day, per_day, to_ms)
+        close_epoch(state, context.now_ms)
+        begin_epoch(context.partition, state, entry, context.now_ms)
+        return
+    if to_ms <= state.traffic.counted_to_ms:
+        return
+    weight = min(days / TRAFFIC_AVERAGE_DAYS, 1.0)
+    average = state.traffic.average_per_day + weight * (per_day - state.traffic.average_per_day)
+    state.traffic = Traffic(state.traffic.reference_per_day, average, to_ms)
+    if state.epoch is not None:
+        state.epoch = epoch.add_visits(state.epoch, event.visits, from_ms, to_ms)
+
+
+def price_applied(
+    context: Context, state: SkuState, entry: CatalogueEntry, event: PriceApplied
+) -> None:
+    """What the shop shows from now on: epochs follow it rather than what we published."""
+    require_currency(entry, event.currency)
+    if state.applied_minor == event.price_minor and state.epoch is not None:
+        return
+    state.applied_minor = event.price_minor
+    if event.price_minor != state.published_minor:
+        state.exogenous_log = _promotion_log(context, state.sku)
+    closed = close_epoch(state, context.now_ms)
+    begin_epoch(context.partition, state, entry, context.now_ms)
+    context.ask(state, "price applied", closed)
+
+
+def _promotion_log(context: Context, sku: str) -> float:
+    """The exogenous part of a price that the calendar, not demand, explains."""
+    for promotion in context.partition.promotions:
+        if promotion.sku == sku and promotion.from_ms <= context.now_ms < promotion.to_ms:
+            return promotion.log_depth
+    return 0.0
+
+
+def require_currency(entry: CatalogueEntry, currency: str) -> None:
+    """Refuse money of another currency than the listing's."""
+    if currency != entry.currency:
+        raise Refused("currency_mismatch", "currency", currency, f"the listing's {entry.currency}")

@@ -1,0 +1,244 @@
+"""The state of one tape partition in memory, and its records on the ``state`` topic.
+
+Records are written only where they changed. Iteration is always over insertion order or sorted
+keys; insertion order never reaches an output.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from models.prior import DEFAULT_PRIOR, prior_sha256
+from models.returns import ReturnRateModel
+from schemas.codec import canonical
+from schemas.errors import EngineError
+from schemas.learned import DemandPrior, ReturnCohort, ReturnPool
+from schemas.policy import DEFAULT_POLICY_TEXT, Policy, parse_policy, policy_sha256
+from schemas.state import (
+    STATE_VERSION,
+    CatalogueEntry,
+    Counts,
+    GateEntry,
+    Manifest,
+    Promotion,
+    SkuState,
+)
+
+StateRecord = tuple[bytes, bytes | None]
+
+MANIFEST_KEY = b"manifest"
+
+
+class PolicyRecord(msgspec.Struct, frozen=True):
+    """The policy in force, as its text."""
+
+    policy: str
+
+
+class PromotionsRecord(msgspec.Struct, frozen=True):
+    """The planned reductions of the partition's products."""
+
+    promotions: tuple[Promotion, ...]
+
+
+class PartitionState:
+    """Everything that the fold reads and writes. Mutable: one owner, one thread."""
+
+    def __init__(self, partition: int, engine: str) -> None:
+        self.manifest = Manifest(partition=partition, engine=engine, counts=Counts())
+        self.skus: dict[str, SkuState] = {}
+        self.catalogue: dict[str, CatalogueEntry] = {}
+        self.gates: dict[str, GateEntry] = {}
+        self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
+        self.cohorts_by_day: dict[int, dict[tuple[str, str], None]] = {}
+        self.promotions: tuple[Promotion, ...] = ()
+        self.policy: Policy = parse_policy(DEFAULT_POLICY_TEXT)
+        self.policy_text = DEFAULT_POLICY_TEXT
+        self.policy_sha256 = policy_sha256(DEFAULT_POLICY_TEXT)
+        self.prior: DemandPrior = DEFAULT_PRIOR
+        self.prior_sha256 = prior_sha256(DEFAULT_PRIOR)
+        self.returns = ReturnRateModel()
+        self.return_snapshot = self.returns.snapshot()
+        self.due: list[tuple[int, str]] = []
+        self.dirty: dict[str, None] = {}
+
+    # -- writes that must reach the state topic ------------------------------------------------
+
+    def touch(self, key: str) -> None:
+        """Mark one record as changed since the last batch."""
+        self.dirty[key] = None
+
+    def put_cohort(self, name: str, cohort: ReturnCohort) -> None:
+        """Store an open return cohort under its SKU and ``<event day>/<segment>``."""
+        self.cohorts.setdefault(cohort.sku, {})[name] = cohort
+        self.cohorts_by_day.setdefault(cohort.day, {})[(cohort.sku, name)] = None
+        self.touch(f"cohort/{cohort.sku}/{name}")
+
+    def drop_cohort(self, name: str, cohort: ReturnCohort) -> None:
+        """Forget a cohort that has taught all; its record becomes a tombstone."""
+        del self.cohorts[cohort.sku][name]
+        if not self.cohorts[cohort.sku]:
+            del self.cohorts[cohort.sku]
+        del self.cohorts_by_day[cohort.day][(cohort.sku, name)]
+        if not self.cohorts_by_day[cohort.day]:
+            del self.cohorts_by_day[cohort.day]
+        self.touch(f"cohort/{cohort.sku}/{name}")
+
+    def schedule(self, state: SkuState, due_ms: int | None) -> None:
+        """Set when a product is next looked at; a later entry makes an earlier one void."""
+        if due_ms != state.due_ms:
+            state.due_ms = due_ms
+            if due_ms is not None:
+                heapq.heappush(self.due, (due_ms, state.sku))
+
+    def take_due(self, now_ms: int) -> list[SkuState]:
+        """Products due at or before ``now_ms``, by due time and SKU."""
+        found: list[SkuState] = []
+        while self.due and self.due[0][0] <= now_ms:
+            due_ms, sku = heapq.heappop(self.due)
+            state = self.skus[sku]
+            if state.due_ms == due_ms:
+                state.due_ms = None
+                found.append(state)
+        return found
+
+    def set_policy(self, text: str) -> None:
+        """Put a policy in force. Raises FieldError where the text is no policy."""
+        self.policy = parse_policy(text)
+        self.policy_text = text
+        self.policy_sha256 = policy_sha256(text)
+        self.touch("policy")
+
+    def set_prior(self, prior: DemandPrior) -> None:
+        """Put a demand prior in force; it reaches products listed from now on."""
+        self.prior = prior
+        self.prior_sha256 = prior_sha256(prior)
+        self.touch("prior")
+
+    def note_decision(self, value: bytes, status: str) -> None:
+        """Count a decision and add its bytes to the chain that names the whole history."""
+        manifest = self.manifest
+        manifest.counts.decisions += 1
+        manifest.counts.published += status == "published"
+        manifest.counts.held += status == "held"
+        before = manifest.decisions_sha256.encode()
+        manifest.decisions_sha256 = hashlib.sha256(before + value).hexdigest()
+
+    # -- records -------------------------------------------------------------------------------
+
+    def take_changed(self) -> list[StateRecord]:
+        """The changed records, sorted by key, the manifest last; nothing is dirty after."""
+        records = [(key.encode(), self._encode(key)) for key in sorted(self.dirty)]
+        self.dirty.clear()
+        records.append((MANIFEST_KEY, canonical(self.manifest)))
+        return records
+
+    def all_records(self) -> list[tuple[bytes, bytes]]:
+        """Every live record, sorted by key, the manifest last."""
+        keys = ["policy", "prior", "returns", "promotions"]
+        keys += [f"sku/{sku}" for sku in self.skus]
+        keys += [f"catalogue/{sku}" for sku in self.catalogue]
+        keys += [f"gate/{sku}" for sku in self.gates]
+        keys += [f"cohort/{sku}/{name}" for sku, named in self.cohorts.items() for name in named]
+        records = []
+        for key in sorted(keys):
+            value = self._encode(key)
+            if value is not None:
+                records.append((key.encode(), value))
+        return [*records, (MANIFEST_KEY, canonical(self.manifest))]
+
+    def sha256(self) -> str:
+        """Hash of all records: equal for live, replayed and recovered state."""
+        digest = hashlib.sha256()
+        for key, value in self.all_records():
+            digest.update(b"%d:%b%d:%b" % (len(key), key, len(value), value))
+        return digest.hexdigest()
+
+    def _encode(self, key: str) -> bytes | None:
+        kind, _, rest = key.partition("/")
+        found: Any
+        if kind == "sku":
+            found = self.skus[rest]
+        elif kind == "catalogue":
+            found = self.catalogue[rest]
+        elif kind == "gate":
+            found = self.gates[rest]
+        elif kind == "cohort":
+            sku, name = _cohort_name(rest)
+            found = self.cohorts.get(sku, {}).get(name)
+        elif kind == "policy":
+            found = PolicyRecord(self.policy_text)
+        elif kind == "prior":
+            found = self.prior
+        elif kind == "returns":
+            found = self.returns.state()
+        else:
+            found = PromotionsRecord(self.promotions)
+        return None if found is None else canonical(found)
+
+    @classmethod
+    def restore(
+        cls, partition: int, records: Iterable[tuple[bytes, bytes]], engine: str
+    ) -> "PartitionState":
+        """Rebuild the state from its live records.
+
+        Raises
+        ------
+        EngineError : no manifest, another partition's, or of a newer version
+        """
+        state = cls(partition, engine)
+        by_key = {key.decode(): value for key, value in records}
+        if not by_key:
+            return state
+        if "manifest" not in by_key:
+            raise EngineError("no_manifest", f"state partition {partition} has no manifest.")
+        state.manifest = msgspec.json.decode(by_key.pop("manifest"), type=Manifest)
+        if state.manifest.partition != partition or state.manifest.state_version > STATE_VERSION:
+            raise EngineError(
+                "wrong_manifest",
+                f"the manifest is of partition {state.manifest.partition}, version "
+                f"{state.manifest.state_version}; expected partition {partition}, version at "
+                f"most {STATE_VERSION}.",
+            )
+        for key in sorted(by_key):
+            state._decode(key, by_key[key])
+        state.due = [
+            (found.due_ms, sku) for sku, found in state.skus.items() if found.due_ms is not None
+        ]
+        heapq.heapify(state.due)
+        state.dirty.clear()
+        return state
+
+    def _decode(self, key: str, value: bytes) -> None:
+        kind, _, rest = key.partition("/")
+        if kind == "sku":
+            self.skus[rest] = msgspec.json.decode(value, type=SkuState)
+        elif kind == "catalogue":
+            self.catalogue[rest] = msgspec.json.decode(value, type=CatalogueEntry)
+        elif kind == "gate":
+            self.gates[rest] = msgspec.json.decode(value, type=GateEntry)
+        elif kind == "cohort":
+            _, name = _cohort_name(rest)
+            cohort = msgspec.json.decode(value, type=ReturnCohort)
+            self.put_cohort(name, cohort)
+        elif kind == "policy":
+            self.set_policy(msgspec.json.decode(value, type=PolicyRecord).policy)
+        elif kind == "prior":
+            self.set_prior(msgspec.json.decode(value, type=DemandPrior))
+        elif kind == "returns":
+            pool = msgspec.json.decode(value, type=ReturnPool)
+            self.returns = ReturnRateModel.restore(pool)
+            self.return_snapshot = self.returns.snapshot()
+        elif kind == "promotions":
+            self.promotions = msgspec.json.decode(value, type=PromotionsRecord).promotions
+        else:
+            raise EngineError("unknown_record", f"state record {key!r} is unknown.", value=key)
+
+
+def _cohort_name(rest: str) -> tuple[str, str]:
+    """Split ``<SKU>/<day>/<segment>``: a SKU may hold slashes, day and segment may not."""
+    sku, day, segment = rest.rsplit("/", 2)
+    return sku, f"{day}/{segment}"

@@ -1,0 +1,102 @@
+"""The way from the optimum to the shop window: skew, exploration, guards, rounding."""
+
+import math
+from hashlib import blake2b
+from typing import NamedTuple
+
+from models import breaker, demand, guards
+from models.partition import PartitionState
+from models.pose import Posed
+from models.tile import Solution
+
+
+class PricePath(NamedTuple):
+    """Prices on the way, minor units, and the whole price that it ends at.
+
+    ``optimum_minor`` is where the objective is highest; ``aimed_minor`` after exploration or the
+    expert's price. ``exogenous_log`` is what exploration added to the log price in the end.
+    """
+
+    finite: bool
+    interior: bool
+    frictionless_minor: float
+    optimum_minor: float
+    aimed_minor: float
+    aim: str
+    moves: tuple[guards.Move, ...]
+    wanted_minor: int
+    exogenous_log: float
+
+
+EXPLORATION = "exploration"
+EXPERT = "expert price"
+OPTIMUM = "with stock and risk"
+
+
+def price_path(
+    partition: PartitionState, posed: Posed, frictionless: Solution, full: Solution
+) -> PricePath:
+    """Follow a decision from its optimum to a whole price inside the guards."""
+    tick = partition.policy.guards.tick_minor
+    reference = posed.reference_minor
+    finite = frictionless.finite and full.finite
+    optimum = full.price * reference if finite else float(reference)
+    aimed, aim = _aim(partition, posed, optimum, finite)
+    moves = guards.clamp(aimed, posed.allowed)
+    after = moves[-1].after_minor if moves else aimed
+    wanted = guards.round_to_tick(after, posed.allowed, tick)
+    exogenous = 0.0
+    if aim == EXPLORATION:
+        plain_moves = guards.clamp(optimum, posed.allowed)
+        plain = plain_moves[-1].after_minor if plain_moves else optimum
+        exogenous = math.log(wanted / guards.round_to_tick(plain, posed.allowed, tick))
+    return PricePath(
+        finite=finite,
+        interior=finite and full.at_bound == 0,
+        frictionless_minor=frictionless.price * reference if finite else float(reference),
+        optimum_minor=optimum,
+        aimed_minor=aimed,
+        aim=aim,
+        moves=moves,
+        wanted_minor=wanted,
+        exogenous_log=exogenous,
+    )
+
+
+def _aim(
+    partition: PartitionState, posed: Posed, optimum: float, finite: bool
+) -> tuple[float, str]:
+    """Where to aim: the expert's price while demand may be inelastic, a probe where it teaches."""
+    state, policy = posed.state, partition.policy
+    if not finite:
+        return optimum, OPTIMUM
+    if is_unproven(partition, posed):
+        markup = policy.objective.expert_markup_ratio
+        return markup * posed.unit_cost_minor / posed.entry.kept_share, EXPERT
+    decision = policy.decision
+    size = abs(posed.full.elasticity)
+    cost_share = 0.5 * size * max(size - 1.0, 0.0) * decision.exploration_log**2
+    if (
+        decision.exploration_log > 0.0
+        and posed.breaker.state == breaker.CLOSED
+        and math.sqrt(posed.full.elasticity_variance) >= decision.exploration_elasticity_sd_min
+        and cost_share <= decision.exploration_profit_share_max
+    ):
+        sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
+        return optimum * math.exp(sign * decision.exploration_log), EXPLORATION
+    return optimum, OPTIMUM
+
+
+def is_unproven(partition: PartitionState, posed: Posed) -> bool:
+    """Whether a product has too few orders to say that its demand is elastic."""
+    limits = partition.policy.breaker
+    return (
+        posed.posterior.orders < limits.established_orders
+        and demand.probability_inelastic(posed.posterior) > limits.inelastic_probability_max
+    )
+
+
+def _coin(partition: int, offset: int, sku: str) -> int:
+    """+1 or -1, a pure function of the decision's place on the tape."""
+    digest = blake2b(f"{partition}/{offset}/{sku}".encode(), digest_size=1).digest()
+    return 1 if digest[0] & 1 else -1

@@ -1,0 +1,196 @@
+"""Pose the pricing problem of one product: kernel rows from what the fold knows."""
+
+from typing import NamedTuple
+
+from models import breaker, demand, guards
+from models.context import Request
+from models.market import RivalView, log_rival, rival_view
+from models.objective import Row
+from models.partition import PartitionState
+from models.returns import ReturnCurve, curve
+from schemas.learned import DemandPosterior
+from schemas.state import BreakerState, CatalogueEntry, SkuState
+
+DAY_MS = 86_400_000
+HORIZON_DAYS_MIN = 0.25
+SEARCH_LOW, SEARCH_HIGH = 0.2, 5.0  # of the larger of reference price and break-even price
+
+
+class Posed(NamedTuple):
+    """One decision's problem. Rows are normalised by the reference price."""
+
+    request: Request
+    state: SkuState
+    entry: CatalogueEntry
+    posterior: DemandPosterior
+    reference_minor: int
+    unit_cost_minor: int
+    full: Row
+    frictionless: Row
+    curve: ReturnCurve
+    rivals: RivalView
+    handling_minor: float
+    handling_source: str
+    stock_units: int | None
+    allowed: guards.Feasible
+    breaker: BreakerState
+
+
+def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
+    """Why a product cannot be priced, or None."""
+    if entry.retired:
+        return "the product is retired"
+    if entry.unit_cost_minor is None:
+        return "no unit cost is known, so there is no floor"
+    if state.reference_price_minor is None or state.posterior is None:
+        return "no reference price is known"
+    return None
+
+
+def pose(partition: PartitionState, request: Request) -> Posed | str:
+    """Build the rows of a decision; or the reason why the product cannot be priced."""
+    state, entry = partition.skus[request.sku], partition.catalogue[request.sku]
+    reason = blocked_reason(state, entry)
+    reference, cost_minor = state.reference_price_minor, entry.unit_cost_minor
+    posterior = state.posterior
+    if reason is not None or reference is None or cost_minor is None or posterior is None:
+        return reason or "the product cannot be priced"
+    policy = partition.policy
+    rivals = rival_view(state, request.now_ms, policy.decision)
+    forecast = demand.forecast(posterior, log_rival(state, rivals), _control(state))
+    returns = curve(
+        partition.return_snapshot,
+        state.returns,
+        entry.category,
+        r_max=policy.objective.return_rate_max,
+    )
+    handling, source = _handling(partition, entry, cost_minor)
+    horizon, stock_units = _horizon(partition, state, entry, request.now_ms)
+    per_day = max(
+        forecast.demand_per_day * demand.mean_units_per_order(posterior) * _traffic_factor(state),
+        1e-9,
+    )
+    cost = cost_minor / reference
+    anchor = max(1.0, cost / entry.kept_share)
+    goal = policy.objective
+    full = Row(
+        unit_cost=cost,
+        return_cost=handling / reference,
+        kept_share=entry.kept_share,
+        horizon_days=horizon,
+        demand_per_day=per_day,
+        elasticity=forecast.elasticity,
+        rival_price=1.0 if rivals.robust_minor is None else rivals.robust_minor / reference,
+        rival_omega=0.0 if rivals.robust_minor is None else goal.rival_sensitivity,
+        rival_tau=goal.rival_threshold_log,
+        demand_volatility=goal.demand_volatility,
+        stock=1.0 if stock_units is None else float(stock_units),
+        unlimited=1.0 if stock_units is None else 0.0,
+        holding_cost_per_day=goal.holding_cost_share_per_day * cost,
+        continuation_value=goal.continuation_value_share * cost,
+        risk_aversion=goal.risk_aversion,
+        target_leftover=max(goal.target_leftover_days * per_day, 1.0),
+        value_volatility=goal.value_volatility_per_sqrt_day,
+        level_variance=forecast.v_bb,
+        level_elasticity_covariance=forecast.v_be,
+        elasticity_variance=forecast.v_ee,
+        return_min=returns.r_min,
+        return_max=returns.r_max,
+        return_intercept=returns.intercept,
+        return_linear=0.0,
+        return_log=returns.slope_log,
+        return_rate_sd=returns.sd,
+        exact_small_stock=1.0,
+        lower=SEARCH_LOW,
+        upper=SEARCH_HIGH * anchor,
+    )
+    cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
+    return Posed(
+        request=request,
+        state=state,
+        entry=entry,
+        posterior=posterior,
+        reference_minor=reference,
+        unit_cost_minor=cost_minor,
+        full=full,
+        frictionless=full._replace(unlimited=1.0, risk_aversion=0.0),
+        curve=returns,
+        rivals=rivals,
+        handling_minor=handling,
+        handling_source=source,
+        stock_units=stock_units,
+        allowed=_allowed(partition, state, entry, cost_minor, reference, request.now_ms, cooled),
+        breaker=cooled,
+    )
+
+
+def _control(state: SkuState) -> float:
+    """The present u: what of the own price no calendar or exploration explains."""
+    return 0.0 if state.epoch is None else state.epoch.control
+
+
+def _traffic_factor(state: SkuState) -> float:
+    if state.traffic is None:
+        return 1.0
+    return state.traffic.average_per_day / state.traffic.reference_per_day
+
+
+def _handling(
+    partition: PartitionState, entry: CatalogueEntry, cost_minor: int
+) -> tuple[float, str]:
+    if entry.return_handling_cost_minor is not None:
+        return float(entry.return_handling_cost_minor), "catalogue"
+    share = partition.policy.objective.return_handling_cost_share
+    return share * cost_minor, f"policy: {share:g} of unit cost"
+
+
+def _horizon(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
+) -> tuple[float, int | None]:
+    """T in days, to the next replenishment or the exit date, and the stock it can sell."""
+    days = partition.policy.objective.horizon_days_max
+    if entry.exit_ms is not None:
+        days = min(days, (entry.exit_ms - now_ms) / DAY_MS)
+    stock = state.stock
+    if stock is None:
+        return max(days, HORIZON_DAYS_MIN), None
+    units = stock.on_hand
+    if stock.inbound > 0 and stock.inbound_eta_ms is not None:
+        until_days = (stock.inbound_eta_ms - now_ms) / DAY_MS
+        if units == 0 or until_days <= HORIZON_DAYS_MIN:
+            units += stock.inbound
+        else:
+            days = min(days, until_days)
+    return max(days, HORIZON_DAYS_MIN), units
+
+
+def _allowed(
+    partition: PartitionState,
+    state: SkuState,
+    entry: CatalogueEntry,
+    cost_minor: int,
+    reference_minor: int,
+    now_ms: int,
+    cooled: BreakerState,
+) -> guards.Feasible:
+    policy = partition.policy
+    previous = state.published_minor
+    same_day = state.day_open == now_ms // DAY_MS
+    resale = [
+        entry.minimum_resale_price_minor[market]
+        for market in policy.guards.minimum_resale_price_markets
+        if market in entry.minimum_resale_price_minor
+    ]
+    inputs = guards.GuardInputs(
+        unit_cost_minor=cost_minor,
+        kept_share=entry.kept_share,
+        reference_price_minor=reference_minor,
+        list_price_minor=entry.list_price_minor,
+        minimum_resale_price_minor=max(resale) if resale else None,
+        previous_minor=previous,
+        day_anchor_minor=state.day_open_minor if same_day else previous,
+        canary_step_ratio=(
+            policy.breaker.canary_step_ratio if cooled.state == breaker.HALF_OPEN else None
+        ),
+    )
+    return guards.feasible(guards.bounds(inputs, policy.guards), policy.guards.tick_minor)

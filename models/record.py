@@ -1,0 +1,132 @@
+"""The decision record: beliefs, steps, clamps with shadow prices and costs, ages of inputs."""
+
+import math
+
+from models import demand
+from models.greeks import to_minor
+from models.path import PricePath
+from models.pose import Posed
+from models.tile import Evaluation
+from schemas.outputs import (
+    BreakerView,
+    Clamp,
+    CompetitorView,
+    DecisionRecord,
+    DemandView,
+    Greeks,
+    ReturnView,
+    Step,
+    StockView,
+)
+from schemas.state import BreakerState
+
+
+def minor_greeks(at: Evaluation, posed: Posed) -> Greeks:
+    """The Greeks in minor units (see `models.greeks.to_minor` for what scales)."""
+    found = to_minor(at.greeks, posed.reference_minor)
+    return Greeks(**found._asdict())
+
+
+def build_record(
+    posed: Posed, path: PricePath, at: Evaluation, steps_at: Evaluation, after: BreakerState
+) -> DecisionRecord:
+    """Explain one decision.
+
+    ``steps_at`` was evaluated at the optimum, the aimed price, after each move, and the rest;
+    ``at`` at the chosen price.
+    """
+    per_day = posed.reference_minor / posed.full.horizon_days
+    return DecisionRecord(
+        trigger=posed.request.trigger,
+        demand=_demand_view(posed),
+        returns=ReturnView(
+            rate=at.return_rate,
+            rate_sd=posed.curve.sd,
+            slope_log_price=posed.curve.slope_log,
+            handling_cost_minor=posed.handling_minor,
+            handling_cost_source=posed.handling_source,
+        ),
+        stock=StockView(
+            sellable_units=posed.stock_units,
+            horizon_days=posed.full.horizon_days,
+            target_leftover_units=posed.full.target_leftover,
+            expected_sales_units=at.expected_sales,
+            skew_minor=path.optimum_minor - path.frictionless_minor,
+        ),
+        competitors=CompetitorView(
+            robust_price_minor=posed.rivals.robust_minor,
+            rivals_used=posed.rivals.used,
+            rivals_seen=posed.rivals.seen,
+        ),
+        unit_cost_minor=posed.unit_cost_minor,
+        kept_share=posed.entry.kept_share,
+        steps=_steps(path, steps_at, at, posed, per_day),
+        clamps=_clamps(path, steps_at, per_day),
+        gave_way=posed.allowed.gave_way,
+        breaker=BreakerView(state=after.state, reasons=after.reasons),
+        input_age_ms=_ages(posed),
+        expected_profit_per_day_minor=at.expected_profit * per_day,
+        objective_per_day_minor=at.objectives[-1] * per_day,
+        objective_sd_minor=at.profit_sd * posed.reference_minor,
+    )
+
+
+def _demand_view(posed: Posed) -> DemandView:
+    posterior = posed.posterior
+    low, high = demand.elasticity_interval(posterior)
+    return DemandView(
+        reference_price_minor=posed.reference_minor,
+        units_per_day=posed.full.demand_per_day,
+        elasticity=posed.full.elasticity,
+        elasticity_low=low,
+        elasticity_high=high,
+        elasticity_sd=math.sqrt(posed.full.elasticity_variance),
+        probability_inelastic=demand.probability_inelastic(posterior),
+        orders=posterior.orders,
+        epochs=posterior.epochs,
+        prior=posed.state.prior_kind,
+    )
+
+
+def _steps(
+    path: PricePath, steps_at: Evaluation, at: Evaluation, posed: Posed, per_day: float
+) -> tuple[Step, ...]:
+    found = [
+        Step("frictionless optimum", path.frictionless_minor),
+        Step("with stock and risk", path.optimum_minor, steps_at.objectives[0] * per_day),
+    ]
+    if path.aimed_minor != path.optimum_minor:
+        found.append(Step(path.aim, path.aimed_minor, steps_at.objectives[1] * per_day))
+    for index, move in enumerate(path.moves, start=2):
+        found.append(
+            Step(f"guard {move.guard}", move.after_minor, steps_at.objectives[index] * per_day)
+        )
+    return tuple(found)
+
+
+def _clamps(path: PricePath, steps_at: Evaluation, per_day: float) -> tuple[Clamp, ...]:
+    return tuple(
+        Clamp(
+            guard=move.guard,
+            bound_minor=move.bound_minor,
+            price_before_minor=move.before_minor,
+            price_after_minor=move.after_minor,
+            shadow_price=steps_at.slopes[index],
+            cost_per_day_minor=(steps_at.objectives[index - 1] - steps_at.objectives[index])
+            * per_day,
+        )
+        for index, move in enumerate(path.moves, start=2)
+    )
+
+
+def _ages(posed: Posed) -> dict[str, int]:
+    """Milliseconds since each input was last reported; an input never seen is absent."""
+    state, now_ms = posed.state, posed.request.now_ms
+    ages = {"catalogue": now_ms - posed.entry.changed_ms}
+    if state.stock is not None:
+        ages["stock"] = now_ms - state.stock.reported_ms
+    if state.traffic is not None:
+        ages["traffic"] = now_ms - state.traffic.counted_to_ms
+    if posed.rivals.age_ms is not None:
+        ages["rivals"] = posed.rivals.age_ms
+    return ages

@@ -1,0 +1,268 @@
+"""Settle a decision: no-change band, breaker, gate, publication, and what the state remembers."""
+
+import math
+from typing import NamedTuple
+
+from models import breaker, demand, gate
+from models.context import Output, Placed, alert
+from models.market import begin_epoch, close_epoch, next_round
+from models.partition import PartitionState
+from models.path import EXPERT, EXPLORATION, OPTIMUM, PricePath
+from models.pose import Posed
+from models.record import build_record, minor_greeks
+from models.tile import Evaluation
+from schemas import topics
+from schemas.codec import canonical
+from schemas.events import rfc3339
+from schemas.outputs import Interval, PriceDecided, TapePosition
+from schemas.state import BreakerState
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+PROFIT_SCALE_SHARE = 0.01  # scaled Delta is over at least this share of revenue, never over zero
+
+
+class Verdict(NamedTuple):
+    """Whether a price goes out, and why or why not."""
+
+    status: str
+    reasons: tuple[str, ...]
+
+
+def stays(partition: PartitionState, posed: Posed, path: PricePath, at: Evaluation) -> bool:
+    """Whether the move gains less than a change costs, so that the present price stays.
+
+    ``at`` was evaluated with the previous price last but one and the wanted price last.
+    """
+    previous = posed.state.published_minor
+    if previous is None or path.aim == EXPLORATION or not at.finite:
+        return False
+    if not posed.allowed.low_minor <= previous <= posed.allowed.high_minor:
+        return False
+    gain = at.objectives[-1] - at.objectives[-2]
+    cost = partition.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
+    return previous == path.wanted_minor or gain <= cost
+
+
+def settle(
+    partition: PartitionState,
+    posed: Posed,
+    path: PricePath,
+    at: Evaluation,
+    steps_at: Evaluation,
+    chosen_minor: int,
+) -> list[Placed]:
+    """Judge the chosen price, publish or hold it, and update the product's state.
+
+    Parameters
+    ----------
+    at : evaluation with the chosen price last (its Greeks)
+    steps_at : evaluation over the path's prices
+    """
+    state, request = posed.state, posed.request
+    assessed = _assess(partition, posed, path, at, chosen_minor)
+    after = breaker.after_assessment(posed.breaker, assessed, request.now_ms)
+    if path.aim == EXPERT and after.state == breaker.CLOSED:
+        reason = "elasticity not yet known to be below -1"
+        since_ms = state.breaker.since_ms if state.breaker.state == breaker.HALF_OPEN else None
+        after = breaker.half_open(since_ms or request.now_ms, reason)
+    verdict = _verdict(partition, posed, path, after.state, after.reasons, chosen_minor)
+    outputs = _breaker_alert(partition, posed, after, assessed)
+    state.version += 1
+    decision = _decision(partition, posed, path, at, steps_at, chosen_minor, verdict, after)
+    value = canonical(decision)
+    partition.note_decision(value, decision.status)
+    key = state.sku.encode()
+    outputs.append(Placed(request.offset, Output(topics.PRICES.name, key, value)))
+    if decision.status == "published":
+        outputs.append(Placed(request.offset, Output(topics.PRICES_LATEST.name, key, value)))
+        _remember(partition, posed, path, chosen_minor)
+    state.stock_at_decision_units = None if state.stock is None else state.stock.on_hand
+    if after.state == breaker.OPEN and breaker.MANUAL not in after.reasons:
+        cool_ms = int(partition.policy.breaker.cool_down_hours * HOUR_MS)
+        due_ms = next_round(after.since_ms + cool_ms, partition.policy.decision)
+        if state.due_ms is None or due_ms < state.due_ms:
+            partition.schedule(state, due_ms)
+    partition.touch(f"sku/{state.sku}")
+    return outputs
+
+
+def _assess(
+    partition: PartitionState, posed: Posed, path: PricePath, at: Evaluation, chosen_minor: int
+) -> tuple[str, ...]:
+    state, policy = posed.state, partition.policy.breaker
+    price = chosen_minor / posed.reference_minor
+    revenue = price * posed.full.kept_share * max(at.expected_sales, 0.0)
+    profit = max(abs(at.expected_profit), PROFIT_SCALE_SHARE * revenue, 1e-12)
+    volatility_sd = policy.volatility_sd_share * posed.full.demand_volatility
+    guarded = [move.guard for move in path.moves]
+    pushed_up = bool(path.moves) and path.moves[-1].after_minor > path.moves[0].before_minor
+    evidence = breaker.Evidence(
+        finite=path.finite and at.finite,
+        interior=path.interior and not guarded,
+        gamma=at.greeks.gamma,
+        scaled_delta=at.greeks.delta * price / profit,
+        guard_below=bool(guarded) and pushed_up,
+        guard_above=bool(guarded) and not pushed_up,
+        vega_at_risk_share=abs(at.greeks.vega) * volatility_sd / profit,
+        probability_inelastic=demand.probability_inelastic(posed.posterior),
+        orders=posed.posterior.orders,
+        price_minor=float(chosen_minor),
+        reference_price_minor=posed.reference_minor,
+        stock_age_ms=(
+            None if state.stock is None else posed.request.now_ms - state.stock.reported_ms
+        ),
+        sales_ratio=posed.request.sales_ratio,
+        epoch_orders=posed.request.epoch_orders,
+    )
+    return breaker.assess(evidence, policy)
+
+
+def _verdict(
+    partition: PartitionState,
+    posed: Posed,
+    path: PricePath,
+    breaker_state: str,
+    breaker_reasons: tuple[str, ...],
+    chosen_minor: int,
+) -> Verdict:
+    holding: list[str] = []
+    manifest = partition.manifest
+    if breaker_state == breaker.OPEN:
+        holding.extend(f"breaker: {reason}" for reason in breaker_reasons)
+    if manifest.kill_switch is not None:
+        holding.append(f"kill switch: {manifest.kill_switch}")
+    holding.extend(
+        gate.check(
+            partition.gates.get(posed.state.sku),
+            chosen_minor,
+            posed.entry.currency,
+            partition.policy.guards,
+            posed.request.clock_ms,
+            posed.request.now_ms,
+        )
+    )
+    if holding:
+        return Verdict("held", tuple(holding))
+    reasons = [f"trigger: {posed.request.trigger}"]
+    if chosen_minor != path.wanted_minor:
+        reasons.append("within the no-change band")
+    elif path.aim != OPTIMUM:
+        reasons.append(path.aim)
+    reasons.extend(f"guard: {move.guard}" for move in path.moves)
+    reasons.extend(f"gave way: {guard}" for guard in posed.allowed.gave_way)
+    return Verdict("published", tuple(reasons))
+
+
+def _breaker_alert(
+    partition: PartitionState,
+    posed: Posed,
+    after: BreakerState,
+    assessed: tuple[str, ...],
+) -> list[Placed]:
+    state = posed.state
+    before, state.breaker = state.breaker, after
+    if before.state == after.state:
+        return []
+    if after.state == breaker.OPEN:
+        partition.manifest.counts.breaker_trips += 1
+    message = f"{before.state} -> {after.state}: {'; '.join(after.reasons) or 'canary passed'}"
+    evidence = {"from": before.state, "to": after.state, "reasons": list(assessed)}
+    request = posed.request
+    return [
+        alert(
+            partition,
+            request.offset,
+            request.now_ms,
+            "breaker_changed",
+            state.sku,
+            message,
+            evidence,
+        )
+    ]
+
+
+def _decision(
+    partition: PartitionState,
+    posed: Posed,
+    path: PricePath,
+    at: Evaluation,
+    steps_at: Evaluation,
+    chosen_minor: int,
+    verdict: Verdict,
+    after: BreakerState,
+) -> PriceDecided:
+    state, request = posed.state, posed.request
+    published = verdict.status == "published"
+    price_minor = chosen_minor if published else state.published_minor
+    number = partition.manifest.partition
+    valid_ms = request.now_ms + int(partition.policy.decision.valid_days * DAY_MS)
+    sd = math.sqrt(posed.full.elasticity_variance)
+    return PriceDecided(
+        price_id=f"{number}-{request.offset}-{state.sku}",
+        sku=state.sku,
+        version=state.version,
+        status="published" if published else "held",
+        price_minor=price_minor,
+        wanted_minor=chosen_minor,
+        previous_minor=state.published_minor,
+        currency=posed.entry.currency,
+        margin_pct=None if price_minor is None else _margin_pct(posed, price_minor),
+        decided_at=rfc3339(request.now_ms),
+        effective_from=rfc3339(request.now_ms) if published else None,
+        valid_until=rfc3339(valid_ms) if published else None,
+        reasons=verdict.reasons,
+        confidence=round(max(0.0, 1.0 - 1.645 * sd / max(abs(posed.full.elasticity), 1e-9)), 4),
+        acceptable=_acceptable(partition, posed, at, chosen_minor) if at.finite else None,
+        exogenous_log=path.exogenous_log if chosen_minor == path.wanted_minor else 0.0,
+        greeks=minor_greeks(at, posed) if at.finite else None,
+        record=(
+            build_record(posed, path, at, steps_at, after)
+            if at.finite and steps_at.finite
+            else None
+        ),
+        tape=TapePosition(number, request.offset),
+        engine=partition.manifest.engine,
+        policy_sha256=partition.policy_sha256,
+        prior_sha256=partition.prior_sha256,
+    )
+
+
+def _margin_pct(posed: Posed, price_minor: int) -> float:
+    kept = price_minor * posed.entry.kept_share
+    return round(100.0 * (kept - posed.unit_cost_minor) / kept, 3)
+
+
+def _acceptable(
+    partition: PartitionState, posed: Posed, at: Evaluation, chosen_minor: int
+) -> Interval:
+    """Prices from which a move to the chosen one would gain less than a change costs."""
+    low = high = float(chosen_minor)
+    if at.greeks.gamma < 0.0:
+        cost = partition.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
+        half = math.sqrt(2.0 * cost / -at.greeks.gamma) * posed.reference_minor
+        low, high = low - half, high + half
+    low = max(low, posed.allowed.low_minor)
+    high = min(high, posed.allowed.high_minor)
+    return Interval(min(math.ceil(low), chosen_minor), max(math.floor(high), chosen_minor))
+
+
+def _remember(partition: PartitionState, posed: Posed, path: PricePath, chosen_minor: int) -> None:
+    """Note a published price; where buyers see ours, its epoch begins now."""
+    state, now_ms = posed.state, posed.request.now_ms
+    day = now_ms // DAY_MS
+    if state.day_open != day:
+        state.day_open = day
+        state.day_open_minor = chosen_minor
+        if state.published_minor is not None:
+            state.day_open_minor = state.published_minor
+    gate.published(partition.gates[state.sku], chosen_minor, now_ms)
+    partition.touch(f"gate/{state.sku}")
+    moved = state.published_minor != chosen_minor
+    state.published_minor, state.published_ms = chosen_minor, now_ms
+    if not moved:
+        return
+    if state.applied_minor is None:
+        state.exogenous_log = path.exogenous_log
+        close_epoch(state, now_ms)
+        begin_epoch(partition, state, posed.entry, now_ms)

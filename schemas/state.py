@@ -1,0 +1,157 @@
+"""The pricer's state: records on the compacted ``state`` topic, one key each.
+
+========================  ==========================================================
+key                       record
+========================  ==========================================================
+``sku/<SKU>``             `SkuState`: what was learned, published and is open
+``catalogue/<SKU>``       `CatalogueEntry`: listing and costs
+``gate/<SKU>``            `GateEntry`: the publisher gate's own memory
+``cohort/<SKU>/...``      `ReturnCohort`: sold units whose returns are still to come
+``policy`` ``prior``      the document in force
+``returns``               `ReturnPool`: the pooled return model
+``promotions``            planned reductions
+``manifest``              `Manifest`: position, clock, what was read, counts; always last
+========================  ==========================================================
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from schemas.learned import DemandPosterior, OpenEpoch, ReturnLevel
+
+STATE_VERSION = 1
+
+
+class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
+    """A product as listed, with its present costs."""
+
+    sku: str
+    family: str
+    category: str
+    currency: str
+    attributes: dict[str, float | str]
+    unit_cost_minor: int | None
+    return_handling_cost_minor: int | None
+    list_price_minor: int | None
+    minimum_resale_price_minor: dict[str, int]
+    kept_share: float
+    exit_ms: int | None
+    predecessor: str | None
+    retired: bool
+    changed_ms: int
+
+
+class Rival(Struct, frozen=True, gc=False):
+    """The last price seen of one competitor; None when it is not listed or not in stock."""
+
+    price_minor: int | None
+    seen_ms: int
+    match_confidence: float
+
+
+class BreakerState(Struct, frozen=True, gc=False):
+    """A circuit breaker: state, since when (event time), and why."""
+
+    state: Literal["CLOSED", "HALF_OPEN", "OPEN"] = "CLOSED"
+    since_ms: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+class Stock(Struct, frozen=True, gc=False):
+    """Stock as last reported."""
+
+    on_hand: int
+    inbound: int
+    inbound_eta_ms: int | None
+    reported_ms: int
+
+
+class Traffic(Struct, frozen=True, gc=False):
+    """Visits per day: the reference (fixed by the first count) and the present average."""
+
+    reference_per_day: float
+    average_per_day: float
+    counted_to_ms: int
+
+
+class GateEntry(Struct, kw_only=True):
+    """What the publisher gate knows of a product, from catalogue events and published prices."""
+
+    currency: str
+    unit_cost_minor: int | None
+    kept_share: float
+    list_price_minor: int | None
+    retired: bool
+    published_minor: int | None
+    published_day: int | None
+    day_open_minor: int | None
+
+
+class SkuState(Struct, kw_only=True):
+    """All that the fold keeps of one product, besides its catalogue entry."""
+
+    sku: str
+    reference_price_minor: int | None = None
+    posterior: DemandPosterior | None = None
+    prior_kind: str = ""
+    epoch: OpenEpoch | None = None
+    returns: ReturnLevel | None = None
+    stock: Stock | None = None
+    traffic: Traffic | None = None
+    rivals: dict[str, Rival] = {}
+    stock_at_decision_units: int | None = None
+    applied_minor: int | None = None
+    published_minor: int | None = None
+    published_ms: int | None = None
+    day_open_minor: int | None = None
+    day_open: int | None = None
+    exogenous_log: float = 0.0
+    version: int = 0
+    due_ms: int | None = None
+    decide_anew: str | None = None
+    breaker: BreakerState = BreakerState()
+    blocked: str | None = None
+    recent_events: list[str] = []
+    late_orders: int = 0
+    unmatched_returns: int = 0
+
+
+class Promotion(Struct, frozen=True, kw_only=True, gc=False):
+    """A planned reduction of one product; ``log_depth`` is ``ln(1 - depth)``, exogenous."""
+
+    sku: str
+    from_ms: int
+    to_ms: int
+    log_depth: float
+    announced: bool
+
+
+class Counts(Struct, kw_only=True):
+    """What became of every record of the tape; running totals of the partition."""
+
+    applied: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    decisions: int = 0
+    published: int = 0
+    held: int = 0
+    breaker_trips: int = 0
+    ticks: int = 0
+
+
+class Manifest(Struct, kw_only=True):
+    """One consistent cut: the state records are fold(tape up to ``position``)."""
+
+    state_version: int = STATE_VERSION
+    partition: int
+    position: int = -1
+    clock_ms: int | None = None
+    returns_day: int | None = None
+    high_water: dict[str, int] = {}
+    kill_switch: str | None = None
+    kill_switch_expires_ms: int | None = None
+    engine: str
+    calendar_sha256: str | None = None
+    decisions_sha256: str = ""
+    counts: Counts
