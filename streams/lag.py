@@ -23,18 +23,20 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from msgspec import Struct
 
-from schemas.errors import ServiceError
+from streams.reader import unreachable
 
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0  # for all records at committed offsets of one group together
-COORDINATOR_ATTEMPTS_MAX = 20
-COORDINATOR_PAUSE_S = 0.25
-# Said by a broker whose group coordinator is just starting or moving; it passes by itself.
-COORDINATOR_MOVING = (
+ATTEMPTS_MAX = 20
+ATTEMPT_PAUSE_S = 0.25
+# Said while a group's coordinator or a partition's leader starts or moves; it passes by itself.
+PASSING = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
 )
 
 NEVER_COMMITTED = "never committed"
@@ -124,7 +126,7 @@ def consumer_lag(
             for (description, committed), names in zip(groups, wanted, strict=True)
         ]
     except KafkaException as error:
-        raise unreachable(error, client) from error
+        raise unreachable(error, _where(client)) from error
 
 
 def known_groups(client: ClientConfig) -> list[str]:
@@ -136,36 +138,45 @@ def known_groups(client: ClientConfig) -> list[str]:
         if listing.errors:  # one broker did not answer: a list with holes would be wrong
             raise KafkaException(listing.errors[0])
     except KafkaException as error:
-        raise unreachable(error, client) from error
+        raise unreachable(error, _where(client)) from error
     return sorted(group.group_id for group in listing.valid)
 
 
-def unreachable(error: KafkaException, client: ClientConfig) -> ServiceError:
-    """The same failure as an error for the user; the broker's words carry no secret."""
-    return ServiceError(
-        "kafka",
-        f"{error.args[0].str()}.",
-        where=f"Kafka at {client.get('bootstrap.servers')}",
-        fix="Check kafka.bootstrap and the security settings, and that the broker runs.",
-    )
+def _where(client: ClientConfig) -> str:
+    return f"Kafka at {client['bootstrap.servers']}"
 
 
 def _asked(call: Callable[[], Any]) -> Any:
-    """The result of an admin request, repeated while the coordinator moves."""
-    for _ in range(COORDINATOR_ATTEMPTS_MAX - 1):
+    """The result of an admin request's future."""
+    return _repeated(lambda: call().result())
+
+
+def _repeated(call: Callable[[], Any]) -> Any:
+    """What ``call`` returns, repeated while coordinators or leaders move."""
+    for _ in range(ATTEMPTS_MAX - 1):
         try:
-            return call().result()
+            return call()
         except KafkaException as error:
-            if error.args[0].code() not in COORDINATOR_MOVING:
+            if error.args[0].code() not in PASSING:
                 raise
-        time.sleep(COORDINATOR_PAUSE_S)
-    return call().result()
+        time.sleep(ATTEMPT_PAUSE_S)
+    return call()
+
+
+def describe_group(admin: AdminClient, group: str) -> Any:
+    """A consumer group's state and members, as confluent-kafka describes them.
+
+    Raises
+    ------
+    KafkaException : the broker can't be reached or refuses
+    """
+    return _asked(
+        lambda: admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
+    )
 
 
 def _group(admin: AdminClient, group: str) -> tuple[Any, dict[Place, int]]:
-    description = _asked(
-        lambda: admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S)[group]
-    )
+    description = describe_group(admin, group)
     offsets = _asked(
         lambda: admin.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
@@ -189,15 +200,30 @@ def _topics(description: Any, committed: Iterable[Place]) -> set[str]:
     return assigned | {topic for topic, _ in committed}
 
 
-def _offsets(admin: AdminClient, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
-    if not places:
+def list_offsets(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, Any]:
+    """Ask for one offset, with its timestamp where ``spec`` is ``max_timestamp``, per partition.
+
+    Raises
+    ------
+    KafkaException : the broker can't be reached or refuses
+    """
+    wanted = {TopicPartition(*place): spec for place in places}
+    if not wanted:
         return {}
-    asked = admin.list_offsets(
-        {TopicPartition(*place): spec for place in places},
-        isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        request_timeout=REQUEST_TIMEOUT_S,
-    )
-    return {(key.topic, key.partition): future.result().offset for key, future in asked.items()}
+
+    def ask() -> dict[Place, Any]:
+        futures = admin.list_offsets(
+            wanted,
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        return {(at.topic, at.partition): future.result() for at, future in futures.items()}
+
+    return _repeated(ask)
+
+
+def _offsets(admin: AdminClient, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
+    return {place: found.offset for place, found in list_offsets(admin, places, spec).items()}
 
 
 def _measure(
