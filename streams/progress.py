@@ -1,141 +1,21 @@
-"""How far a worker is, for feeders that pace themselves and for tests that wait."""
+"""A progress bar for commands that read or make a lot."""
 
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from schemas.errors import ServiceError
-from schemas.topics import SOURCES, TAPE
-from streams.kafka_settings import client_config, topic_name
-
-ANSWER_S = 10.0
-RECHECK_S = 0.2  # a wait looks again this often even when nothing is reported done
-
-Partition = tuple[str, int]  # topic without prefix, partition
+from streams.output import Output
 
 
-class WorkerProgress:
-    """Offsets that are done, per source and tape partition. For any thread.
-
-    *Done* is durable: a source record is on the tape or among the dead letters, a tape record's
-    effects are committed. The value is the offset after the last done one.
-    """
-
-    def __init__(self, settings: Any) -> None:
-        self._settings = settings
-        self._prefix_length = len(settings.topics.prefix)
-        self._changed = threading.Condition()
-        self._done: dict[Partition, int] = {}
-        self._failure: BaseException | None = None
-        self._admin: AdminClient | None = None
-
-    # -- what the worker reports (topics with prefix)
-
-    def start(self, topic: str, partition: int, offset: int) -> None:
-        """A partition is ours from here, to be read from ``offset``."""
-        self.done(topic, partition, offset)
-
-    def done(self, topic: str, partition: int, next_offset: int) -> None:
-        """Everything below ``next_offset`` is done."""
-        with self._changed:
-            self._done[topic[self._prefix_length :], partition] = next_offset
-            self._changed.notify_all()
-
-    def fail(self, error: BaseException) -> None:
-        """The worker has ended: waits end with this error."""
-        with self._changed:
-            self._failure = error
-            self._changed.notify_all()
-
-    # -- what others ask
-
-    def offsets(self) -> dict[Partition, int]:
-        """The offset after the last done record of each partition this worker has had."""
-        with self._changed:
-            return dict(self._done)
-
-    def wait_for(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
-        """Wait until everything below ``offset`` is done; False when the time is over.
-
-        Raises
-        ------
-        BaseException : what ended the worker
-        """
-        return self._wait_until({(topic, partition): offset}, time.monotonic() + timeout_s)
-
-    def wait_idle(self, timeout_s: float) -> bool:
-        """Wait until all there is in the source topics is on the tape, and all of that is applied.
-
-        Meant for one worker that has all partitions, and a feeder that waits for it: what others
-        send meanwhile is waited for too. Ticks that the worker proposes on the way are included.
-
-        Returns
-        -------
-        False when the time is over.
-
-        Raises
-        ------
-        BaseException : what ended the worker
-        ServiceError : the broker does not answer
-        """
-        deadline = time.monotonic() + timeout_s
-        sources = [topic.name for topic in SOURCES]
-        ends = self.end_offsets(sources)
-        while True:
-            if not self._wait_until(ends, deadline):
-                return False
-            if not self._wait_until(self.end_offsets([TAPE.name]), deadline):
-                return False
-            again = self.end_offsets(sources)
-            if again == ends:
-                return True
-            ends = again
-
-    def end_offsets(self, topics: list[str]) -> dict[Partition, int]:
-        """The offset after the last record of each partition that has any."""
-        if self._admin is None:
-            self._admin = AdminClient(client_config(self._settings))
-        wanted = {
-            TopicPartition(name, partition): OffsetSpec.latest()
-            for name, partition in self._partitions(topics)
-        }
-        try:
-            found = self._admin.list_offsets(wanted, request_timeout=ANSWER_S)
-            ends = {tp: future.result().offset for tp, future in found.items()}
-        except Exception as error:
-            raise ServiceError(
-                "broker_unreachable", f"end offsets could not be read: {error}."
-            ) from error
-        return {
-            (tp.topic[self._prefix_length :], tp.partition): end
-            for tp, end in ends.items()
-            if end > 0
-        }
-
-    def _partitions(self, topics: list[str]) -> Iterator[tuple[str, int]]:
-        if self._admin is None:
-            raise RuntimeError("the admin client is made first")
-        for topic in topics:
-            name = topic_name(self._settings, topic)
-            for partition in (
-                self._admin.list_topics(name, timeout=ANSWER_S).topics[name].partitions
-            ):
-                yield name, partition
-
-    def _wait_until(self, ends: Mapping[Partition, int], deadline: float) -> bool:
-        def reached() -> bool:
-            if self._failure is not None:
-                raise self._failure
-            return all(self._done.get(partition, -1) >= end for partition, end in ends.items())
-
-        with self._changed:
-            while not reached():
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    return False
-                self._changed.wait(min(left_s, RECHECK_S))
-        return True
+@contextmanager
+def progress_bar(output: Output, title: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on stderr, only on a terminal; yields what moves it (a share, 0 to 1)."""
+    if not output.shows_progress:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=1.0)
+        yield lambda share: progress.update(task, completed=share)

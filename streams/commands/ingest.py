@@ -1,13 +1,10 @@
 """``pricemaker ingest``: events from files, onto the source topics or into an event file."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from schemas.errors import ConfigError
 from streams.adapters.online_retail import (
@@ -20,6 +17,7 @@ from streams.adapters.online_retail import (
 from streams.adapters.open_rows import open_rows
 from streams.event_files import EventWriter, read_events
 from streams.output import Output, bootstrap_option, command_options
+from streams.progress import progress_bar
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -138,18 +136,6 @@ def online_retail(
     report = converter.finish()
     document = report.as_dict() | {"assumptions": assumptions.stamps()}
     output.document(document, _report_text(report))
-
-
-@contextmanager
-def progress_bar(output: Output, title: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on stderr, only on a terminal; yields what moves it (a share, 0 to 1)."""
-    if not output.shows_progress:
-        yield lambda _: None
-        return
-    columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=1.0)
-        yield lambda share: progress.update(task, completed=share)
 
 
 def _feeder(config_file: Path | None, bootstrap: str | None) -> Any:
