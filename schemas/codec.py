@@ -6,6 +6,7 @@ Canonical bytes: UTF-8 JSON, keys sorted, no spaces, floats by shortest round tr
 import math
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple, Union
 
 import msgspec
@@ -88,8 +89,32 @@ def canonical(document: Any) -> bytes:
     EngineError : a float is NaN or infinite (it would silently become null)
     """
     plain = msgspec.to_builtins(document)
+    encoded = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    if isinstance(document, msgspec.Struct):
+        _require_same(document, encoded, plain)
+    else:
+        _require_finite(plain, "$")
+    return encoded
+
+
+@cache
+def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _require_same(document: msgspec.Struct, encoded: bytes, plain: Any) -> None:
+    """Read back what was written: cheaper than to look at every number, and it proves more."""
+    try:
+        if _decoder(type(document)).decode(encoded) == document:
+            return
+    except msgspec.ValidationError:
+        pass
     _require_finite(plain, "$")
-    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    raise EngineError(
+        "not_readable",
+        f"{type(document).__name__} does not read back as it was written.",
+        value=encoded[:200],
+    )
 
 
 def _require_finite(node: Any, path: str) -> None:
