@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
+
+from models.elementary import log1p, log1p_ratio, normal_cdf, normal_density, sigmoid, softplus
 
 # Cents of a large price need more than float32's 24 bits, and the solver brackets to 1e-9.
 jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
@@ -18,8 +20,6 @@ jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 RIVAL_WIDTH = 0.03  # width of the bend at a rival's price, in log price
 STOCK_UNITS_MIN = 1e-6  # an empty shelf is priced as the limit of a nearly empty one
 SMALL_STOCK_UNITS_MAX = 8  # up to here the sum over the negative binomial is exact
-_SERIES_BELOW = 0.02  # below this, log1p(x)/x is a series: its derivatives cancel otherwise
-_SERIES_TERMS = 9
 
 
 class Row(NamedTuple):
@@ -141,36 +141,6 @@ def fixed_parts(row: Row) -> Fixed:
 
 
 @jax.custom_jvp
-def softplus(z: ArrayLike) -> Array:
-    """Return ln(1 + exp(z)) without overflow; its derivative is the sigmoid."""
-    return jnp.maximum(z, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
-
-
-@softplus.defjvp
-def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (z,), (z_dot,) = primals, tangents
-    return softplus(z), sigmoid(z) * z_dot
-
-
-@jax.custom_jvp
-def sigmoid(z: ArrayLike) -> Array:
-    """Return 1 / (1 + exp(-z)) without overflow."""
-    small = jnp.exp(-jnp.abs(z))
-    return jnp.where(jnp.asarray(z) >= 0.0, 1.0, small) / (1.0 + small)
-
-
-@sigmoid.defjvp
-def _sigmoid_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (z,), (z_dot,) = primals, tangents
-    share = sigmoid(z)
-    return share, share * (1.0 - share) * z_dot
-
-
-def _normal_cdf(z: Array) -> Array:
-    return 0.5 * lax.erfc(z * -0.7071067811865476)
-
-
-@jax.custom_jvp
 def censored_sales(
     mean: Array, stock: Array, log_ratio: Array, spread: Array
 ) -> tuple[Array, Array]:
@@ -190,8 +160,8 @@ def censored_sales(
     cancellation.
     """
     d1 = log_ratio / spread + 0.5 * spread
-    fill = _normal_cdf(-d1)
-    return mean * fill + stock * _normal_cdf(d1 - spread), fill
+    fill = normal_cdf(-d1)
+    return mean * fill + stock * normal_cdf(d1 - spread), fill
 
 
 @censored_sales.defjvp
@@ -203,22 +173,11 @@ def _censored_sales_jvp(
     sales, fill = censored_sales(mean, stock, log_ratio, spread)
     slope = log_ratio / spread
     d1 = slope + 0.5 * spread
-    density = 0.3989422804014327 * jnp.exp(-0.5 * d1 * d1)
-    sold_out = _normal_cdf(d1 - spread)
+    density = normal_density(d1)
+    sold_out = normal_cdf(d1 - spread)
     sales_dot = fill * mean_dot + sold_out * stock_dot - mean * density * spread_dot
     d1_dot = log_ratio_dot / spread + (0.5 - slope / spread) * spread_dot
     return (sales, fill), (sales_dot, -density * d1_dot)
-
-
-def _log1p_ratio(x: Array) -> Array:
-    """Return ln(1 + x) / x for x >= 0, with derivatives that do not cancel near 0."""
-    small = x < _SERIES_BELOW
-    x_series = jnp.where(small, x, 0.0)
-    series = jnp.zeros_like(x)
-    for power in range(_SERIES_TERMS, -1, -1):
-        series = 1.0 / (power + 1) - x_series * series
-    x_direct = jnp.where(small, 1.0, x)
-    return jnp.where(small, series, jnp.log1p(x_direct) / x_direct)
 
 
 def counted_sales(mean: Array, stock: Array, dispersion: Array) -> Array:
@@ -236,7 +195,7 @@ def counted_sales(mean: Array, stock: Array, dispersion: Array) -> Array:
     the one to the right, P(D > q): what one more unit is worth.
     """
     widened = dispersion * mean
-    probability = jnp.exp(-mean * _log1p_ratio(widened))
+    probability = jnp.exp(-mean * log1p_ratio(widened))
     step = mean / (1.0 + widened)
     short = stock * probability
     for count in range(1, SMALL_STOCK_UNITS_MAX + 1):
@@ -262,7 +221,7 @@ def terms(log_price: Array, row: Row, fixed: Fixed) -> Terms:
     margin = earned * (1.0 - return_rate) - row.return_cost * return_rate
 
     # Unlimited rows take a spread of their own, so that the branch they mask stays finite.
-    spread = jnp.sqrt(jnp.log1p(jnp.where(fixed.limited, dispersion, 1.0) + 1.0 / mean))
+    spread = jnp.sqrt(log1p(jnp.where(fixed.limited, dispersion, 1.0) + 1.0 / mean))
     sales, fill = censored_sales(mean, fixed.stock, log_mean - fixed.log_stock, spread)
     small = jnp.where(fixed.exact, fixed.stock, 1.0)
     sales = jnp.where(fixed.exact, counted_sales(mean, small, dispersion), sales)

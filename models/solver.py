@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from models.objective import Fixed, Row, fixed_parts, slope_and_curvature, terms
 
@@ -47,46 +48,60 @@ class _Climb(NamedTuple):
     curvature: Array
 
 
-def price_grid(row: Row, fixed: Fixed) -> Array:
-    """Return log prices [GRID_POINTS, tile], even, with the kinks in place of the nearest points.
+class Grid(NamedTuple):
+    """A grid of log prices with the kinks in place of the nearest points, each [tile].
 
-    The kinks are the bounds (the ends), the rival's threshold and the reference price. Moving the
+    The kinks are the bounds (the ends), the reference price and the rival's threshold. Moving the
     nearest point keeps the grid sorted and its size fixed.
     """
+
+    low: Array
+    cell: Array  # width
+    kinks: tuple[Array, ...]
+
+    def point(self, index: ArrayLike) -> Array:
+        """Return the log price [..., tile] of the points 0 to GRID_POINTS - 1."""
+        even = self.low + index * self.cell
+        moved = even
+        inner = (jnp.asarray(index) > 0) & (jnp.asarray(index) < GRID_POINTS - 1)
+        for kink in self.kinks:
+            moved = jnp.where(inner & (jnp.abs(even - kink) <= 0.5 * self.cell), kink, moved)
+        return moved
+
+
+def price_grid(row: Row, fixed: Fixed) -> Grid:
+    """Return the grid of each row between its bounds."""
     low, high = jnp.log(row.lower), jnp.log(row.upper)
-    share = (jnp.arange(GRID_POINTS) / (GRID_POINTS - 1))[:, None]
-    even = low * (1.0 - share) + high * share
-    half_cell = 0.5 * (high - low) / (GRID_POINTS - 1)
-    inner = (share > 0.0) & (share < 1.0)
-    grid = even
-    for kink in (jnp.zeros_like(low), fixed.log_threshold):
-        grid = jnp.where(inner & (jnp.abs(even - kink) <= half_cell), kink, grid)
-    return grid
+    return Grid(low, (high - low) / (GRID_POINTS - 1), (jnp.zeros_like(low), fixed.log_threshold))
 
 
-def _peaks(grid: Array, height: Array) -> tuple[_Cell, _Cell, Array]:
-    """Return the cells of the two highest peaks, and the height of the grid's best point."""
-    low_end = jnp.full_like(height[:1], -jnp.inf)
-    left = jnp.concatenate([low_end, height[:-1]])
-    right = jnp.concatenate([height[1:], low_end])
-    peak = jnp.where((height >= left) & (height > right), height, -jnp.inf)
-    first = jnp.argmax(peak, axis=0)
-    index = jnp.arange(GRID_POINTS)[:, None]
-    others = jnp.where(index == first, -jnp.inf, peak)
-    second = jnp.argmax(others, axis=0)
-    alone = jnp.max(others, axis=0) == -jnp.inf
-    none = jnp.zeros_like(alone)
-    return _cell(grid, first, none), _cell(grid, second, alone), jnp.max(peak, axis=0)
+def _peaks(grid: Grid, height: Array) -> tuple[_Cell, _Cell, Array]:
+    """Return the cells of the two highest peaks, and the height of the grid's best point.
+
+    Unrolled and without masks on purpose: the compiler vectorises this form, and a reduction over
+    the grid or a chain of masked selects costs several times as much.
+    """
+    lowest = jnp.full_like(height[0], -jnp.inf)
+    around = [lowest, *height, lowest]
+    peaks = []
+    for left, here, right in zip(around, around[1:], around[2:], strict=False):
+        peaks.append(jnp.where(here >= left, jnp.where(here > right, here, lowest), lowest))
+    top = runner_up = lowest
+    for peak in peaks:
+        runner_up = jnp.maximum(runner_up, jnp.minimum(top, peak))
+        top = jnp.maximum(top, peak)
+    first = second = jnp.zeros_like(lowest)
+    for index, peak in enumerate(peaks):  # of two equal peaks the first is the left one
+        second = jnp.where(peak == runner_up, float(index), second)
+    for index, peak in reversed(list(enumerate(peaks))):
+        first = jnp.where(peak == top, float(index), first)
+    return _cell(grid, top, first), _cell(grid, runner_up, second), top
 
 
-def _cell(grid: Array, index: Array, done: Array) -> _Cell:
-    def at(position: Array) -> Array:
-        chosen = jnp.arange(GRID_POINTS)[:, None] == position
-        return jnp.sum(jnp.where(chosen, grid, 0.0), axis=0)
-
-    low = at(jnp.maximum(index - 1, 0))
-    high = at(jnp.minimum(index + 1, GRID_POINTS - 1))
-    return _Cell(at(index), low, high, high - low, done)
+def _cell(grid: Grid, height: Array, index: Array) -> _Cell:
+    low = grid.point(jnp.maximum(index - 1, 0))
+    high = grid.point(jnp.minimum(index + 1, GRID_POINTS - 1))
+    return _Cell(grid.point(index), low, high, high - low, height == -jnp.inf)
 
 
 def _climb(start: _Cell, row: Row, fixed: Fixed) -> _Cell:
@@ -114,12 +129,13 @@ def _climb(start: _Cell, row: Row, fixed: Fixed) -> _Cell:
         size = jnp.abs(x - cell.x)
         closed = (newton & (size <= BRACKET_LOG)) | (high - low <= BRACKET_LOG)
         moved = _Cell(x, low, high, size, closed)
-        frozen = [jnp.where(cell.done, old, new) for old, new in zip(cell, moved, strict=True)]
+        still = cell.done | (climb.steps == 0)  # the first pass only finds the slope
+        frozen = [jnp.where(still, old, new) for old, new in zip(cell, moved, strict=True)]
         cell = _Cell._make(frozen)
         return _Climb(climb.steps + 1, cell, *slope_and_curvature(cell.x, row, fixed))
 
     steps = jnp.zeros((), jnp.int32)
-    climb = _Climb(steps, start, *slope_and_curvature(start.x, row, fixed))
+    climb = _Climb(steps, start, jnp.ones_like(start.x), jnp.ones_like(start.x))
     closed: _Climb = lax.while_loop(is_open, step, climb)
     return closed.cell
 
@@ -132,22 +148,22 @@ def optimise(row: Row) -> Optimum:
     fixed = fixed_parts(row)
     grid = price_grid(row, fixed)
 
-    def heights(log_prices: Array) -> Array:
-        # lax.map keeps the heights in memory: fused into each use they would be computed again.
-        found: Array = lax.map(lambda x: terms(x, row, fixed).objective, log_prices)
-        return found
+    def height_at(log_price: Array) -> Array:
+        height = terms(log_price, row, fixed).objective
+        return jnp.where(jnp.isnan(height), -jnp.inf, height)
 
-    height = heights(grid)
-    first, second, grid_best = _peaks(grid, jnp.where(jnp.isnan(height), -jnp.inf, height))
+    # lax.map keeps heights in memory: fused into each of their uses they would be computed again.
+    heights = lax.map(lambda index: height_at(grid.point(index)), jnp.arange(GRID_POINTS))
+    first, second, grid_best = _peaks(grid, heights)
     one, two = _climb(first, row, fixed), _climb(second, row, fixed)
-    height_one, height_two = heights(jnp.stack([one.x, two.x]))
+    height_one, height_two = lax.map(height_at, jnp.stack([one.x, two.x]))
     better = height_two > height_one
     x = jnp.where(better, two.x, one.x)
     best = jnp.where(better, height_two, height_one)
     # Two peaks inside one cell can mislead the climb; the grid's own best point is then kept.
     kept = best >= grid_best - 1e-12 * jnp.abs(grid_best)
     x, best = jnp.where(kept, x, first.x), jnp.where(kept, best, grid_best)
-    low, high = grid[0], grid[-1]
+    low, high = grid.point(0), grid.point(GRID_POINTS - 1)
     at_bound = jnp.where(x - low <= BOUND_LOG, AT_LOWER, INTERIOR)
     at_bound = jnp.where(high - x <= BOUND_LOG, AT_UPPER, at_bound)
     price = jnp.where(at_bound == AT_LOWER, row.lower, jnp.exp(x))

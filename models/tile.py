@@ -145,7 +145,7 @@ class Kernel:
         padded = [[*at, *[at[-1]] * (PRICES - len(at))] for at in prices]
         matrix = np.array(rows, dtype=np.float64).T
         columns = self.evaluate_arrays(matrix, np.array(padded, dtype=np.float64).T)
-        finite: NDArray[np.bool_] = np.isfinite(columns).all(axis=0)
+        finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(columns), axis=0)
         return [
             _evaluation(values, len(at), row.unlimited > 0.5, usable)
             for values, at, row, usable in zip(
