@@ -32,7 +32,7 @@ Matrix = NDArray[np.float64]
 ATTRIBUTE_LIMIT = 4.0  # in sds: a typing error in the catalogue must not move the prior further
 INHERIT_WIDENING = 2.0
 EM_STEPS = 2
-MEAN_PRIOR_PRODUCTS = 20.0  # what the old document is worth when it is learned again
+MEAN_PRIOR_CATEGORIES = 2.0  # what the old document is worth when it is learned again
 COV_PRIOR_PRODUCTS = 20.0
 COV_PRIOR_CATEGORIES = 5.0
 ATTRIBUTE_PRIOR_PRODUCTS = 20.0
@@ -180,9 +180,9 @@ def refresh(prior: DemandPrior, members: Sequence[Member], source: str) -> Deman
     """Learn the document again from a catalogue's posteriors: two EM steps of empirical Bayes.
 
     Each product's own evidence is its posterior with its initial belief divided out, so nothing is
-    counted twice. The old document keeps the weight of 20 products (5 categories), which steadies
-    a small catalogue. A numeric attribute enters once 20 products have it, 16 at most. The result
-    does not depend on the order of ``members``; without members only the source changes.
+    counted twice. The old document keeps the weight of a few products and categories, which
+    steadies a small catalogue. A numeric attribute enters once 20 products have it, 16 at most.
+    The result does not depend on the order of ``members``; without members only the source changes.
 
     Notes
     -----
@@ -236,22 +236,21 @@ def _em_step(catalogue: _Catalogue, old: _Parameters, start: _Parameters) -> _Pa
     spread = np.linalg.inv(catalogue.precision + inverse)
     theta = np.einsum("nij,nj->ni", spread, catalogue.shift + centre @ inverse)
 
-    counts = np.bincount(catalogue.category, minlength=categories)
+    counts = np.bincount(catalogue.category, minlength=categories)[:, None, None]
     sums = np.zeros((categories, 4))
-    np.add.at(sums, catalogue.category, theta - explained)
-    offset_cov = np.linalg.inv(counts[:, None, None] * inverse + np.linalg.inv(old.category_cov))
-    offsets = np.einsum("cij,cj->ci", offset_cov, sums @ inverse)
-
-    rest = theta - offsets[catalogue.category]
-    mean = (
-        MEAN_PRIOR_PRODUCTS * start.mean + (rest - catalogue.attributes @ old.weights).sum(axis=0)
-    ) / (MEAN_PRIOR_PRODUCTS + products)
+    np.add.at(sums, catalogue.category, theta - catalogue.attributes @ old.weights)
+    # the mean with the offsets integrated out, then the offsets given the mean
+    between = np.linalg.inv(old.category_cov + old.cov / counts)
+    anchor = MEAN_PRIOR_CATEGORIES * np.linalg.inv(old.category_cov + old.cov)
+    pulls = np.einsum("cij,cj->i", between, sums / counts[:, 0]) + anchor @ start.mean
+    mean = np.linalg.solve(between.sum(axis=0) + anchor, pulls)
+    offset_cov = np.linalg.inv(counts * inverse + np.linalg.inv(old.category_cov))
+    offsets = np.einsum("cij,cj->ci", offset_cov, (sums - counts[:, 0] * mean) @ inverse)
+    rest = theta - mean - offsets[catalogue.category]
     gram = catalogue.attributes.T @ catalogue.attributes
     ridge = ATTRIBUTE_PRIOR_PRODUCTS * np.eye(len(gram))
-    weights = np.linalg.solve(
-        gram + ridge, catalogue.attributes.T @ (rest - mean) + ridge @ start.weights
-    )
-    error = rest - mean - catalogue.attributes @ weights
+    weights = np.linalg.solve(gram + ridge, catalogue.attributes.T @ rest + ridge @ start.weights)
+    error = rest - catalogue.attributes @ weights
     cov = (COV_PRIOR_PRODUCTS * start.cov + spread.sum(axis=0) + error.T @ error) / (
         COV_PRIOR_PRODUCTS + products
     )
