@@ -137,9 +137,9 @@ def cancel(cohort: ReturnCohort | None, line_hash: str, units: int) -> Cancelled
     sold, left, time_ms = line
     units = min(units, left)
     removed = min(sold, LINE_UNITS_MAX) - min(sold - units, LINE_UNITS_MAX)
-    kept_share = 0.0 if cohort.sold <= removed else 1.0 - removed / cohort.sold
-    cohort.ln_price_sum *= kept_share
-    cohort.sold *= kept_share
+    kept = max(cohort.sold - removed, 0.0)
+    cohort.ln_price_sum = cohort.ln_price_sum / cohort.sold * kept if kept > 0.0 else 0.0
+    cohort.sold = kept
     whole_line = units == sold
     if whole_line:
         del cohort.lines[line_hash]
@@ -162,14 +162,13 @@ def due(cohort: ReturnCohort, day: int) -> bool:
 def days_due(previous_day: int, day: int) -> list[int]:
     """Event days whose cohorts pass an age when the clock moves from one day to a later one.
 
-    Rising; of a long gap only what can still be open. Cohorts of other days need not be looked at.
+    Rising. Cohorts of other days need not be looked at.
 
     >>> days_due(99, 100)
     [39, 69, 85, 92, 96]
     """
-    first = max(previous_day + 1, day - DELAY_DAYS[-1])
-    days = {passed - age - 1: None for passed in range(first, day + 1) for age in DELAY_DAYS}
-    return sorted(days)
+    passed = range(previous_day + 1, day + 1)
+    return sorted({reached - age - 1: None for reached in passed for age in DELAY_DAYS})
 
 
 def mature(

@@ -113,6 +113,8 @@ class ReturnRateModel(base.Classifier):
     """
 
     def __init__(self, prior_rate: float = PRIOR_RATE, learning_rate: float = LEARNING_RATE):
+        if not 0.0 < prior_rate < 1.0:
+            raise ValueError(f"prior_rate was {prior_rate}; expected above 0 and below 1")
         self.prior_rate = prior_rate
         self.learning_rate = learning_rate
         self._glm = linear_model.LogisticRegression(
@@ -126,7 +128,7 @@ class ReturnRateModel(base.Classifier):
     @classmethod
     def restore(cls, pool: ReturnPool) -> "ReturnRateModel":
         """Return the model whose `state` was ``pool``; its future is identical to the byte."""
-        model = cls()
+        model = cls(pool.prior_rate, pool.learning_rate)
         model._glm.intercept = pool.intercept
         model._glm.optimizer.n_iterations = pool.iterations
         model._glm._weights = VectorDict({name: weight for name, weight, _ in pool.features})
@@ -138,6 +140,8 @@ class ReturnRateModel(base.Classifier):
         """Return all that the model remembers."""
         weights = self._glm.weights
         return ReturnPool(
+            prior_rate=self.prior_rate,
+            learning_rate=self.learning_rate,
             intercept=self._glm.intercept,
             iterations=self._glm.optimizer.n_iterations,
             features=tuple(

@@ -176,6 +176,8 @@ class ReturnPool(Struct, frozen=True, kw_only=True):
     delay bin but the first: returns that came in it, and earlier, of cohorts that have passed it.
     """
 
+    prior_rate: float
+    learning_rate: float
     intercept: float
     iterations: int
     features: tuple[tuple[str, float, float], ...]

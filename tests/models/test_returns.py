@@ -1,0 +1,491 @@
+"""Returns: cohorts and their late labels, the pooled model, a product's own level, the curve."""
+
+import math
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.cohorts import (
+    COHORT_LINES_MAX,
+    Cancelled,
+    Lesson,
+    Matched,
+    Unmatched,
+    cancel,
+    days_due,
+    due,
+    give_back,
+    mature,
+    mean_ln_price,
+    new_cohort,
+    order_line_hash,
+    sell,
+)
+from models.epoch import DAY_MS
+from models.returns import (
+    DELAY_PRIOR_SHARES,
+    FEATURES_MAX,
+    ReturnCurve,
+    ReturnRateModel,
+    curve,
+    learn_level,
+    level_ratio,
+)
+from schemas.codec import canonical
+from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel, ReturnPool
+
+DAY = 1_000
+SHARES = (0.1, 0.3, 0.6, 0.9, 1.0)
+
+
+def cohort_of(lines: int, units: int = 1, ln_price: float = 0.0) -> ReturnCohort:
+    cohort = new_cohort("A1", "all", DAY * DAY_MS)
+    for line in range(lines):
+        assert sell(cohort, f"{line:016x}", units, ln_price, DAY * DAY_MS) == "tracked"
+    return cohort
+
+
+def test_an_order_line_hash_tells_order_and_line_apart() -> None:
+    assert order_line_hash("A-1", "1") == "6aee2c0f3b3a476a"
+    assert order_line_hash("A-11", "") != order_line_hash("A-1", "1")
+    assert order_line_hash("1", "23") != order_line_hash("12", "3")
+
+
+def test_a_cohort_adds_lines_and_averages_their_price() -> None:
+    cohort = new_cohort("A1", "web", DAY * DAY_MS + 7)
+    assert sell(cohort, "a", 2, 0.1, DAY * DAY_MS + 7) == "tracked"
+    assert sell(cohort, "b", 80_995, -0.2, DAY * DAY_MS + 9) == "tracked"  # counts as 10 units
+    assert cohort.lines == {"a": (2, 2, 7), "b": (80_995, 80_995, 9)}
+    assert cohort.sold == 12.0
+    assert mean_ln_price(cohort) == pytest.approx((2 * 0.1 - 10 * 0.2) / 12)
+    assert mean_ln_price(new_cohort("A1", "web", 0)) == 0.0
+
+
+def test_lines_that_cannot_be_tracked_are_left_out() -> None:
+    cohort = cohort_of(COHORT_LINES_MAX)
+    assert sell(cohort, "one more", 1, 0.0, DAY * DAY_MS) == "full"
+    assert sell(cohort, f"{0:016x}", 1, 0.0, DAY * DAY_MS) == "tracked"  # of a known line
+    assert cohort.sold == COHORT_LINES_MAX + 1
+    mature(cohort, DAY + 4, "shoes", 0.2, SHARES)
+    assert sell(cohort, f"{1:016x}", 1, 0.0, DAY * DAY_MS) == "late"
+
+
+AFTER = [  # why, line, units, days after the order, expected, bin it waits in
+    ("half of it", "a", 2, 1.0, Matched(2, 0), 0),
+    ("all of it, on the third day", "a", 4, 3.0, Matched(4, 0), 1),
+    ("more than was sold is capped", "a", 9, 13.9, Matched(4, 5), 2),
+    ("before it was sold: clocks differ", "a", 1, -0.1, Matched(1, 0), 0),
+    ("late, still learned", "a", 1, 59.9, Matched(1, 0), 4),
+    ("too late", "a", 1, 60.0, Unmatched(1, "expired"), None),
+    ("another order", "b", 3, 1.0, Unmatched(3, "no_order"), None),
+]
+
+
+@pytest.mark.parametrize(("why", "line", "units", "days", "expected", "waits_in"), AFTER)
+def test_a_return_finds_its_order_line(
+    why: str,
+    line: str,
+    units: int,
+    days: float,
+    expected: Matched | Unmatched,
+    waits_in: int | None,
+) -> None:
+    cohort = new_cohort("A1", "all", DAY * DAY_MS)
+    sell(cohort, "a", 4, 0.0, DAY * DAY_MS + 5_000)
+    now_ms = DAY * DAY_MS + 5_000 + round(days * DAY_MS)
+    assert give_back(cohort, line, units, now_ms) == expected, why
+    returned = [0.0] * 5
+    if waits_in is not None and isinstance(expected, Matched):
+        returned[waits_in] = float(expected.units)
+    assert cohort.returned == returned
+
+
+def test_a_return_without_its_cohort_or_twice_is_unmatched() -> None:
+    assert give_back(None, "a", 2, 0) == Unmatched(2, "no_order")
+    cohort = cohort_of(1)
+    assert give_back(cohort, f"{0:016x}", 1, DAY * DAY_MS) == Matched(1, 0)
+    assert give_back(cohort, f"{0:016x}", 1, DAY * DAY_MS) == Unmatched(1, "over_returned")
+
+
+def test_a_return_that_comes_after_its_age_was_taught_waits_for_the_next() -> None:
+    cohort = cohort_of(5)
+    mature(cohort, DAY + 8, "shoes", 0.2, SHARES)  # ages 3 and 7
+    assert give_back(cohort, f"{0:016x}", 1, (DAY + 1) * DAY_MS) == Matched(1, 0)
+    assert cohort.returned == [0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def test_a_bulk_return_weighs_as_one_decision() -> None:
+    cohort = new_cohort("A1", "all", DAY * DAY_MS)
+    sell(cohort, "a", 1_000, 0.0, DAY * DAY_MS)
+    give_back(cohort, "a", 500, DAY * DAY_MS)
+    assert (cohort.sold, cohort.returned[0]) == (10.0, 5.0)
+
+
+def test_a_cancelled_line_leaves_as_if_never_sold() -> None:
+    cohort = cohort_of(3, units=2, ln_price=0.1)
+    assert cancel(cohort, f"{2:016x}", 2) == Cancelled(2, DAY * DAY_MS, True)
+    twin = cohort_of(2, units=2, ln_price=0.1)
+    assert (cohort.lines, cohort.sold) == (twin.lines, twin.sold)
+    assert cohort.ln_price_sum == pytest.approx(twin.ln_price_sum)
+    assert cancel(cohort, f"{2:016x}", 2) is None
+    assert cancel(None, "a", 1) is None
+    assert cancel(cohort, f"{1:016x}", 1) == Cancelled(1, DAY * DAY_MS, False)
+    assert cancel(cohort, f"{1:016x}", 9) == Cancelled(1, DAY * DAY_MS, True)
+    assert cancel(cohort, f"{0:016x}", 9) == Cancelled(2, DAY * DAY_MS, True)
+    assert (cohort.lines, cohort.sold, cohort.ln_price_sum) == ({}, 0.0, 0.0)
+
+
+def test_what_a_cohort_teaches_at_each_age() -> None:
+    rate, cohort = 0.2, cohort_of(10, ln_price=0.1)
+    lines = iter(cohort.lines)
+    give_back(cohort, next(lines), 1, (DAY + 1) * DAY_MS)
+    give_back(cohort, next(lines), 1, (DAY + 5) * DAY_MS)
+
+    def share(given: float) -> float:
+        return (1 - rate) * given / (1 - rate * given)
+
+    assert not due(cohort, DAY + 3)  # the youngest unit may not be three days old
+    first = mature(cohort, DAY + 4, "shoes", rate, SHARES)
+    assert first == Lesson(
+        category="shoes",
+        segment="all",
+        ln_price=pytest.approx(0.1),
+        positives=1.0,
+        negatives=pytest.approx(9 * share(0.1)),
+        expected=pytest.approx(10 * rate * 0.1),
+        first_sold=10.0,
+        delays=((0, 1.0, 0.0),),
+        closed=False,
+    )
+    second = mature(cohort, DAY + 8, "shoes", rate, SHARES)
+    assert second.negatives == pytest.approx(8 * (share(0.3) - share(0.1)) - share(0.1))
+    assert (second.positives, second.first_sold, second.delays) == (1.0, 0.0, ((1, 1.0, 1.0),))
+    rest = mature(cohort, DAY + 61, "shoes", rate, SHARES)
+    assert rest.closed
+    assert rest.delays == ((2, 0.0, 2.0), (3, 0.0, 2.0), (4, 0.0, 2.0))
+    negatives = first.negatives + second.negatives + rest.negatives
+    assert negatives == pytest.approx(8.0)  # in the end: eight units kept, two returned
+    assert first.expected + second.expected + rest.expected == pytest.approx(10 * rate)
+    assert not due(cohort, DAY + 1_000)
+
+
+@given(st.integers(0, 80), st.integers(0, 80))
+def test_a_quiet_stretch_teaches_the_same_in_one_go(first: int, second: int) -> None:
+    days = sorted((DAY + first, DAY + second))
+
+    def taught(at: list[int]) -> tuple[float, float, float]:
+        cohort = cohort_of(7)
+        give_back(cohort, f"{0:016x}", 1, (DAY + 5) * DAY_MS)
+        lessons = [mature(cohort, day, "shoes", 0.2, SHARES) for day in at if due(cohort, day)]
+        return (
+            sum(lesson.positives for lesson in lessons),
+            sum(lesson.negatives for lesson in lessons),
+            sum(lesson.expected for lesson in lessons),
+        )
+
+    assert taught(days) == pytest.approx(taught(days[1:]))
+
+
+@given(st.integers(0, 200), st.integers(1, 100))
+def test_days_due_names_every_cohort_that_can_teach(previous: int, gap: int) -> None:
+    day = previous + gap
+    for age in range(1, gap + 70):
+        cohort = new_cohort("A1", "all", (day - age) * DAY_MS)
+        while due(cohort, previous):
+            cohort.milestones_done += 1
+        if due(cohort, day):
+            assert cohort.day in days_due(previous, day)
+
+
+class Shop(NamedTuple):
+    """Units sold a day for ``days``, a share ``rate`` returned after delays by ``shares``."""
+
+    rate: float
+    shares: tuple[float, ...]
+    days: int
+    units_per_day: int = 150
+
+
+def open_shop(shop: Shop, seed: int) -> tuple[ReturnRateModel, ReturnLevel | None]:
+    """Live through the shop's first days and return what was learned."""
+    rng, model, level = random.Random(seed), ReturnRateModel(), None
+    cohorts: dict[int, ReturnCohort] = {}
+    coming: dict[int, list[tuple[int, str, int]]] = {}
+    ages = (0, *DELAY_DAYS)
+    for day in range(shop.days):
+        snapshot, lessons = model.snapshot(), []
+        for sold_day in days_due(day - 1, day):
+            cohort = cohorts.get(sold_day)
+            if cohort is not None and due(cohort, day):
+                rate = snapshot.rate("shoes", "all", mean_ln_price(cohort))
+                lesson = mature(cohort, day, "shoes", rate, snapshot.delay_shares)
+                lessons.append(lesson)
+                level = learn_level(level, lesson, day)
+        model.learn_lessons(lessons)
+        cohort = cohorts[day] = new_cohort("A1", "all", day * DAY_MS)
+        for unit in range(shop.units_per_day):
+            ordered_ms = day * DAY_MS + rng.randrange(DAY_MS)
+            sell(cohort, f"{day}-{unit}", 1, rng.gauss(0.0, 0.1), ordered_ms)
+            if rng.random() < shop.rate:
+                drawn = rng.random()
+                age = sum(drawn >= share for share in shop.shares)
+                delay_ms = round(rng.uniform(ages[age], ages[age + 1]) * DAY_MS)
+                back_ms = ordered_ms + delay_ms
+                coming.setdefault(back_ms // DAY_MS, []).append((day, f"{day}-{unit}", back_ms))
+        for sold_day, line, back_ms in coming.pop(day, []):
+            assert isinstance(give_back(cohorts[sold_day], line, 1, back_ms), Matched)
+    return model, level
+
+
+PRIOR_DELAYS = tuple(sum(DELAY_PRIOR_SHARES[: n + 1]) for n in range(5))
+
+
+def log_odds(rate: float) -> float:
+    return math.log(rate / (1.0 - rate))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.25])
+def test_a_young_shop_is_not_misled_by_returns_still_to_come(rate: float) -> None:
+    """Counting only closed orders knows nothing for 60 days; counting kept units as kept at once
+    starts with far too low a rate. By 30 days the learned rate is within a fifth of a logit."""
+    shop = Shop(rate, PRIOR_DELAYS, days=30)
+    errors = []
+    for seed in range(4):
+        model, _ = open_shop(shop, seed)
+        learned = model.snapshot().rate("shoes", "all", 0.0)
+        errors.append(log_odds(learned) - log_odds(rate))
+    assert abs(sum(errors) / len(errors)) < 0.1
+    assert all(abs(error) < 0.3 for error in errors)
+    # the naive share after as many days: by how far returns still to come would mislead
+    arrived = sum(
+        sum(share for age, share in zip(DELAY_DAYS, DELAY_PRIOR_SHARES, strict=True) if age <= n)
+        for n in range(shop.days)
+    )
+    naive = rate * arrived / shop.days
+    assert log_odds(naive) - log_odds(rate) < -0.6
+
+
+def test_delays_other_than_expected_are_learned() -> None:
+    quick = (0.5, 0.8, 0.95, 0.99, 1.0)
+    model, level = open_shop(Shop(0.2, quick, days=150, units_per_day=60), seed=3)
+    learned = model.snapshot().delay_shares
+    assert learned == pytest.approx(quick, abs=0.04)
+    assert log_odds(model.snapshot().rate("shoes", "all", 0.0)) == pytest.approx(
+        log_odds(0.2), abs=0.15
+    )
+    assert level is not None
+    assert level.segments.keys() == {"all"}
+
+
+def lesson(category: str, returned: float, kept: float, ln_price: float = 0.0) -> Lesson:
+    return Lesson(category, "all", ln_price, returned, kept, 0.0, 0.0, (), False)
+
+
+def test_the_slope_in_price_and_the_categories_are_learned() -> None:
+    rng, model = random.Random(4), ReturnRateModel()
+    truth: dict[str, float] = {"shoes": 0.0, "lamps": -1.5}
+    for _ in range(120):
+        lessons = []
+        for category, offset in truth.items():
+            for ln_price in (-0.3, -0.1, 0.1, 0.3):
+                rate = 1.0 / (1.0 + math.exp(1.2 - offset - 1.5 * ln_price))
+                returned = sum(rng.random() < rate for _ in range(60))
+                lessons.append(lesson(category, returned, 60 - returned, ln_price))
+        model.learn_lessons(lessons)
+    snapshot = model.snapshot()
+    assert snapshot.slope == pytest.approx(1.5, abs=0.25)
+    assert snapshot.logit("shoes", "all", 0.0) == pytest.approx(-1.2, abs=0.15)
+    assert snapshot.logit("lamps", "all", 0.0) == pytest.approx(-2.7, abs=0.2)
+    unseen = snapshot.logit("toys", None, 0.0)
+    assert snapshot.logit("lamps", "all", 0.0) < unseen < snapshot.logit("shoes", "all", 0.0)
+
+
+weights = st.floats(0.0, 60.0)
+lessons_of_a_day = st.lists(
+    st.builds(
+        Lesson,
+        category=st.sampled_from(["shoes", "lamps", "toys"]),
+        segment=st.sampled_from(["all", "app"]),
+        ln_price=st.floats(-3.0, 3.0),
+        positives=weights,
+        negatives=st.floats(-20.0, 60.0),
+        expected=weights,
+        first_sold=weights,
+        delays=st.lists(st.tuples(st.integers(0, 4), weights, weights), max_size=2).map(tuple),
+        closed=st.booleans(),
+    ),
+    max_size=6,
+)
+
+
+@given(st.lists(lessons_of_a_day, max_size=8), st.integers(0, 8))
+def test_a_stored_pool_has_the_same_future(days: list[list[Lesson]], cut: int) -> None:
+    model = ReturnRateModel(prior_rate=0.15, learning_rate=0.004)
+    for day in days[:cut]:
+        model.learn_lessons(day)
+    stored = canonical(model.state())
+    twin = ReturnRateModel.restore(msgspec.json.decode(stored, type=ReturnPool))
+    assert canonical(twin.state()) == stored
+    for day in days[cut:]:
+        model.learn_lessons(day)
+        twin.learn_lessons(day)
+    assert canonical(twin.state()) == canonical(model.state())
+    assert twin.snapshot() == model.snapshot()
+
+
+@given(lessons_of_a_day, st.randoms(use_true_random=False))
+def test_a_day_is_learned_in_an_order_of_its_own(lessons: list[Lesson], rng: random.Random) -> None:
+    forward, shuffled = ReturnRateModel(), ReturnRateModel()
+    forward.learn_lessons(lessons)
+    shuffled.learn_lessons(rng.sample(lessons, len(lessons)))
+    assert canonical(shuffled.state()) == canonical(forward.state())
+
+
+@given(st.lists(lessons_of_a_day, max_size=8))
+def test_any_history_leaves_rates_between_0_and_1(days: list[list[Lesson]]) -> None:
+    model = ReturnRateModel()
+    for day in days:
+        model.learn_lessons(day)
+    snapshot = model.snapshot()
+    for category in ("shoes", "unseen"):
+        for ln_price in (-9.0, 0.0, 9.0):
+            assert 0.0 < snapshot.rate(category, None, ln_price) < 1.0
+    shares = snapshot.delay_shares
+    assert list(shares) == sorted(shares)
+    assert shares[0] >= 0.0
+    assert shares[-1] == 1.0
+
+
+def test_the_pool_has_a_limit_of_features() -> None:
+    model = ReturnRateModel()
+    model.learn_lessons([lesson(f"c{n:05d}", 1.0, 9.0) for n in range(FEATURES_MAX + 500)])
+    features = model.state().features
+    assert FEATURES_MAX - 3 <= len(features) <= FEATURES_MAX
+    assert all(math.isfinite(weight) for _, weight, _ in features)
+
+
+LEVELS: list[tuple[float, float, float]] = [  # expected, returned, ratio
+    (0.0, 0.0, 1.0),
+    (6.0, 0.0, 0.5),
+    (6.0, 18.0, 2.0),
+    (1e6, 0.0, 0.25),
+    (0.0, 1e6, 4.0),
+]
+
+
+@pytest.mark.parametrize(("expected", "returned", "ratio"), LEVELS)
+def test_a_products_level_is_shrunk_and_bounded(
+    expected: float, returned: float, ratio: float
+) -> None:
+    level = ReturnLevel(expected_returns=expected, returned_units=returned, day=0)
+    assert level_ratio(level) == ratio
+    assert level_ratio(None) == 1.0
+
+
+def test_a_level_forgets_by_half_in_180_days() -> None:
+    taught = Lesson("shoes", "app", 0.0, 2.0, 8.0, 1.5, 10.0, (), False)
+    first = learn_level(None, taught, 100)
+    assert first == ReturnLevel(
+        expected_returns=1.5, returned_units=2.0, day=100, segments={"app": 10.0}
+    )
+    later = learn_level(first, taught._replace(segment="web", first_sold=4.0), 280)
+    assert later == ReturnLevel(
+        expected_returns=2.25, returned_units=3.0, day=280, segments={"app": 5.0, "web": 4.0}
+    )
+    crowded = later
+    for number in range(20):
+        crowded = learn_level(crowded, taught._replace(segment=f"s{number}"), 280)
+    assert len(crowded.segments) == 8
+
+
+def taught_model() -> ReturnRateModel:
+    model = ReturnRateModel()
+    for _ in range(40):
+        model.learn_lessons(
+            [
+                lesson("shoes", 12.0, 28.0, -0.2),
+                lesson("shoes", 16.0, 24.0, 0.2),
+                lesson("lamps", 2.0, 38.0, 0.0)._replace(segment="app"),
+            ]
+        )
+    return model
+
+
+def test_the_curve_has_the_pooled_value_and_slope_at_the_reference_price() -> None:
+    snapshot = taught_model().snapshot()
+    level = ReturnLevel(expected_returns=6.0, returned_units=12.0, day=0, segments={"all": 5.0})
+    seen = curve(snapshot, level, "shoes", 0.0, 0.9)
+    pooled = snapshot.rate("shoes", "all", 0.0)
+    assert seen.rate(0.0) == pytest.approx(1.5 * pooled)
+    step = 1e-6
+    pooled_growth = math.log(
+        snapshot.rate("shoes", "all", step) / snapshot.rate("shoes", "all", -step)
+    )
+    assert math.log(seen.rate(step) / seen.rate(-step)) == pytest.approx(pooled_growth, rel=1e-5)
+    assert seen.slope_log > 0.0
+
+
+def test_the_curve_averages_over_the_products_segments() -> None:
+    snapshot = taught_model().snapshot()
+    mixed = ReturnLevel(
+        expected_returns=0.0, returned_units=0.0, day=0, segments={"app": 1.0, "all": 3.0}
+    )
+    expected = 0.25 * snapshot.rate("shoes", "app", 0.0) + 0.75 * snapshot.rate("shoes", "all", 0.0)
+    assert curve(snapshot, mixed, "shoes").rate(0.0) == pytest.approx(expected)
+
+
+@given(st.floats(0.0, 1e6), st.floats(0.0, 1e6), st.sampled_from([(0.0, 0.9), (0.02, 0.3)]))
+def test_the_curve_stays_inside_its_bounds(
+    expected: float, returned: float, bounds: tuple[float, float]
+) -> None:
+    level = ReturnLevel(expected_returns=expected, returned_units=returned, day=0)
+    seen = curve(taught_snapshot, level, "shoes", *bounds)
+    for ln_price in (-3.0, 0.0, 3.0):
+        assert bounds[0] <= seen.rate(ln_price) <= bounds[1]
+    assert 0.0 < seen.sd <= bounds[1] - bounds[0]
+
+
+taught_snapshot = taught_model().snapshot()
+
+
+def test_the_curves_doubt_shrinks_as_orders_come() -> None:
+    young = curve(ReturnRateModel().snapshot(), None, "shoes")
+    assert young.rate(0.0) == pytest.approx(0.1)
+    assert young.sd / young.rate(0.0) == pytest.approx(math.sqrt(1 / 6 + 0.25 + 0.003))
+    old = curve(
+        taught_snapshot,
+        ReturnLevel(expected_returns=300.0, returned_units=300.0, day=0),
+        "shoes",
+    )
+    assert old.sd / old.rate(0.0) < 0.12
+
+
+@pytest.mark.parametrize("bounds", [(-0.1, 0.5), (0.5, 0.5), (0.2, 1.0)])
+def test_bounds_of_the_return_rate_are_checked(bounds: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="expected 0 <= r_min < r_max < 1"):
+        curve(taught_snapshot, None, "shoes", *bounds)
+
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (lambda: ReturnRateModel(prior_rate=0.0), r"prior_rate was 0\.0"),
+    (
+        lambda: ReturnRateModel().learn_one({"ln_price": math.nan}, True),
+        "ln_price was nan",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_what_cannot_be_learned_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_curve_is_logistic_in_log_price() -> None:
+    seen = ReturnCurve(0.1, 0.5, 0.3, 2.0, 0.01)
+    assert seen.rate(0.2) == pytest.approx(0.1 + 0.4 / (1.0 + math.exp(-0.7)))
