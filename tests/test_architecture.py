@@ -6,12 +6,17 @@ in as arguments.
 """
 
 import ast
+import importlib.metadata
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {"schemas": {"schemas"}, "models": {"schemas", "models"}}
@@ -211,3 +216,36 @@ def test_the_rules_see_what_they_should(why, source, rule, count) -> None:
     tree = ast.parse(source)
     found = list(rule("models", tree) if rule is import_breaches else rule(tree))
     assert len(found) == count, (why, found)
+
+
+def declared(*extras: str) -> set[str]:
+    """The distributions that pyproject.toml names, by normalised name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = list(project["dependencies"])
+    for extra in extras:
+        texts += project["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(text).name) for text in texts}
+
+
+@pytest.mark.parametrize(
+    ("rooms", "extras"),
+    [(("schemas", "models", "streams"), ()), (("tests", "benchmarks"), ("dev",))],
+    ids=["runtime", "development"],
+)
+def test_every_import_is_a_declared_dependency(rooms, extras) -> None:
+    allowed = declared(*extras)
+    brought_by = importlib.metadata.packages_distributions()
+    undeclared = {
+        f"{name_of(path)}: {name}"
+        for path in modules(*rooms)
+        for _, name in imports_of(ast.parse(path.read_text(encoding="utf-8")))
+        if (package := name.split(".")[0]) not in OURS | set(sys.stdlib_module_names)
+        and not allowed & {canonicalize_name(found) for found in brought_by.get(package, ())}
+    }
+    assert undeclared == set()
+
+
+def test_every_dependency_is_explained() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    explained = set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.M))
+    assert explained == declared("dev")
