@@ -11,7 +11,7 @@ from schemas.errors import ServiceError
 from streams import kafka_settings
 
 CONSUME_RECORDS_MAX = 5_000
-CONSUME_WAIT_S = 0.1
+CONSUME_WAIT_S = 0.01  # a call returns only when this is over or that many records are there
 ANSWER_S = 10.0
 RETRY_S = 0.1
 # What a broker answers while topics are being made, leaders move or coordinators load.
@@ -111,6 +111,7 @@ def read_to_end(
     begin, end = log_range(consumer, topic, partition)
     if begin == end:
         return
+    consumer.unassign()  # without it the next partition's first fetch waits for the last one's
     consumer.assign([TopicPartition(topic, partition, begin)])
     deadline = time.monotonic() + deadline_s
     while True:

@@ -18,13 +18,14 @@ The versions are pinned and ``tests/streams/test_canary.py`` fails when a name u
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import ConsumerRecord
 from faust.app import App as FaustApp
 from faust.serializers.schemas import Schema
@@ -84,6 +85,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # What a producer took back by aborting its transaction never happened.
         consumer._isolation_level = "read_committed"
         return consumer
+
+    async def on_start(self) -> None:
+        """Start aiokafka. A partition that is held back must not delay the others' fetches."""
+        await super().on_start()
+        self._ensure_consumer()._fetcher._prefetch_backoff = 0.0
+
+    async def leave_group(self) -> None:
+        """Tell the group that this member is gone."""
+        await self.call_thread(self._leave_group)
+
+    async def _leave_group(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        if coordinator.generation > 0:
+            request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
+            with suppress(KafkaError):  # the session ends by itself, a little later
+                await coordinator._send_req(request)
 
 
 class ChunkConsumer(driver.Consumer):
@@ -224,7 +241,16 @@ class ChunkConsumer(driver.Consumer):
             await self._no_batch.wait()
             await self.commit_and_end_transactions()
 
-    # -- rebalance
+    # -- rebalance and stop
+
+    async def on_stop(self) -> None:
+        """Let batches end, commit, and leave the group: others take over at once.
+
+        A static member does not leave by itself, so that a crash and a quick restart move nothing.
+        """
+        await super().on_stop()
+        if not self.app.halted:
+            await self._thread.leave_group()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let batches end and commit them, then forget what was handed out."""
