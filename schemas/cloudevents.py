@@ -5,6 +5,7 @@ Where both are present they must agree.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 import orjson
 
@@ -41,7 +42,7 @@ def fill(value: bytes, given: dict[str, str], refuse: Refuse) -> bytes:
     for field, header_value in given.items():
         if field not in body:
             lacking[field] = header_value
-        elif field != "event_time" and body[field] != header_value:
+        elif not _agree(field, body[field], header_value):
             raise refuse(
                 "cloudevents_mismatch",
                 field,
@@ -49,3 +50,12 @@ def fill(value: bytes, given: dict[str, str], refuse: Refuse) -> bytes:
                 f"the CloudEvents header's {header_value!r}",
             )
     return orjson.dumps(lacking | body) if lacking else value
+
+
+def _agree(field: str, value: object, header_value: str) -> bool:
+    if field != "event_time":
+        return value == header_value
+    try:
+        return datetime.fromisoformat(str(value)) == datetime.fromisoformat(header_value)
+    except ValueError:
+        return value == header_value

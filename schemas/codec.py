@@ -17,6 +17,10 @@ from schemas.errors import EngineError, EventError
 from schemas.events import SOURCE_TYPES, AnyEvent
 from schemas.topics import EVENT_BYTES_MAX
 
+# Parsers give up at different depths, some at the depth of their caller's stack. What is accepted
+# here must be readable everywhere, also inside a tape record.
+NESTING_MAX = 64
+
 Headers = Iterable[tuple[str, bytes | None]]
 
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -27,8 +31,12 @@ _TYPE_NAMES: dict[str, tuple[str, ...]] = {
     topic: tuple(str(kind.__struct_config__.tag) for kind in types)
     for topic, types in SOURCE_TYPES.items()
 }
-_PLACE = re.compile(r"^(?P<expected>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_PLACE = re.compile(
+    r"^(?P<expected>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?$", re.DOTALL
+)
 _STEP = re.compile(r"[^.\[\]]+")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 
 
 class Accepted(NamedTuple):
@@ -64,6 +72,10 @@ def decode_event(
         raise _refuse(
             "too_large", "value", f"{len(value)} bytes", f"at most {EVENT_BYTES_MAX} bytes"
         )
+    if not value.isascii():
+        _require_utf8(value)
+    if nesting(value) > NESTING_MAX:
+        raise _too_deep(value)
     attributes = cloudevents.attributes(headers) if headers else {}
     if attributes:
         value = cloudevents.fill(value, attributes, _refuse)
@@ -74,11 +86,23 @@ def decode_event(
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _refuse("not_json", "value", _excerpt(value), f"UTF-8 JSON ({error})") from None
     except RecursionError:
-        raise _refuse("too_deep", "value", _excerpt(value), "JSON nested less deeply") from None
+        raise _too_deep(value) from None
     sku = getattr(event, "sku", None)
     if key is not None and sku is not None and key != sku.encode():
         raise _refuse("key_mismatch", "key", _excerpt(key), f"the event's sku {sku!r}, or no key")
     return Accepted(event, value)
+
+
+def nesting(value: bytes) -> int:
+    """How deep JSON text is nested at most; an upper bound where it is at most ``NESTING_MAX``."""
+    brackets = value.count(b"[") + value.count(b"{")
+    if brackets <= NESTING_MAX:
+        return brackets
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def canonical(document: Any) -> bytes:
@@ -131,6 +155,18 @@ def _require_finite(node: Any, path: str) -> None:
             _require_finite(child, path)
 
 
+def _require_utf8(value: bytes) -> None:
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        raise _refuse("not_json", "value", _excerpt(value), f"UTF-8 JSON ({error})") from None
+
+
+def _too_deep(value: bytes) -> EventError:
+    expected = f"JSON nested at most {NESTING_MAX} deep"
+    return _refuse("too_deep", "value", _excerpt(value), expected)
+
+
 def _refuse(code: str, field: str, value: object, expected: str) -> EventError:
     shown = "null" if value is None else value
     return EventError(
@@ -168,10 +204,7 @@ def _value_at(value: bytes, path: str) -> str:
     try:
         node = orjson.loads(value)
         for step in _STEP.findall(path):
-            if isinstance(node, list):
-                node = node[0] if step == "..." else node[int(step)]
-            else:
-                node = node[step]
+            node = node[int(step)] if isinstance(node, list) else node[step]
         return orjson.dumps(node).decode()
     except (orjson.JSONDecodeError, LookupError, TypeError, ValueError):
         return _excerpt(value)

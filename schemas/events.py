@@ -37,7 +37,7 @@ def time_ms(moment: datetime) -> int:
 def rfc3339(at_ms: int) -> str:
     """``rfc3339(0)`` is ``"1970-01-01T00:00:00.000Z"``."""
     moment = EPOCH + timedelta(milliseconds=at_ms)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type", gc=False):

@@ -20,6 +20,7 @@ from typing import IO, Self
 import msgspec
 import orjson
 
+from schemas.codec import NESTING_MAX, nesting
 from schemas.errors import InputError, ServiceError
 from schemas.events import SOURCE_TYPES
 from schemas.topics import RECORD_BYTES_MAX
@@ -28,7 +29,6 @@ SourceRecord = tuple[str, bytes | None]
 
 LINE_BYTES_MAX = 2 * RECORD_BYTES_MAX  # base64 needs 4/3 of the value
 BUFFER_BYTES = 1 << 20
-NESTING_MAX = 200  # of an event that stands in its line as it is; parsers differ on what is deeper
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
@@ -207,24 +207,10 @@ def _embeds(value: bytes) -> bool:
     if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value:
         return False
     try:
-        body = orjson.loads(value)
+        orjson.loads(value)
     except orjson.JSONDecodeError:
         return False
-    return value.count(b"[") + value.count(b"{") <= NESTING_MAX or _nesting(body) <= NESTING_MAX
-
-
-def _nesting(body: object) -> int:
-    depth, level = 0, [body]
-    while level:
-        depth += 1
-        children: list[object] = []
-        for node in level:
-            if isinstance(node, dict):
-                children.extend(node.values())
-            elif isinstance(node, list):
-                children.extend(node)
-        level = children
-    return depth
+    return nesting(value) <= NESTING_MAX
 
 
 def _bad_line(field: str, value: str, expected: str) -> InputError:
