@@ -34,7 +34,7 @@ BUFFER_BYTES = 1 << 20
 class _Line(msgspec.Struct, frozen=True, gc=False):
     topic: str
     event: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    base64: str | None = ""
+    base64: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Keyed(msgspec.Struct, frozen=True, gc=False):
@@ -86,7 +86,7 @@ def parse_event_line(line: bytes) -> SourceRecord:
         return parsed.topic, bytes(parsed.event)
     if parsed.base64 is None:
         return parsed.topic, None
-    if not parsed.base64:
+    if parsed.base64 is msgspec.UNSET:
         raise _bad_line("event", "missing", "the event's JSON object, or base64")
     try:
         return parsed.topic, base64.b64decode(parsed.base64, validate=True)
