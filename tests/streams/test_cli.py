@@ -21,6 +21,8 @@ from schemas.errors import (
     ServiceError,
 )
 from streams.cli import COMMANDS, cli
+from streams.generated import CLI_PAGE, SETTINGS_PAGE, cli_page, settings_table
+from streams.generated import main as generated_main
 from streams.output import Output, command_options, json_text
 
 PROGRAM = [sys.executable, "-m", "streams"]
@@ -229,3 +231,28 @@ def test_every_command_is_there_and_has_help_and_json(name) -> None:
 def test_the_program_is_installed() -> None:
     result = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
     assert result.stdout == "pricemaker, version 0.1.0\n"
+
+
+def test_the_command_line_page_follows_the_help() -> None:
+    assert CLI_PAGE.read_text() == cli_page(), "run: make generated"
+
+
+def test_the_settings_table_follows_the_settings() -> None:
+    assert settings_table() in SETTINGS_PAGE.read_text(), "run: make generated"
+
+
+def test_a_stale_file_fails_the_check_and_is_written(tmp_path, monkeypatch) -> None:
+    page = tmp_path / "page.md"
+    left_over = tmp_path / "generated" / "old_type.json"
+    left_over.parent.mkdir()
+    left_over.write_text("{}")
+    monkeypatch.setattr("streams.generated.ROOT", tmp_path)
+    monkeypatch.setattr("streams.generated.SCHEMAS", left_over.parent)
+    monkeypatch.setattr("streams.generated.generated", lambda: {page: "new\n"})
+    check = CliRunner().invoke(generated_main, ["--check", "--json"])
+    changed = ["page.md", "generated/old_type.json"]
+    assert (check.exit_code, json.loads(check.stdout)["changed"]) == (5, changed)
+    assert not page.exists()
+    assert CliRunner().invoke(generated_main, ["--write"]).exit_code == 0
+    assert (page.read_text(), left_over.exists()) == ("new\n", False)
+    assert CliRunner().invoke(generated_main, ["--check"]).exit_code == 0
