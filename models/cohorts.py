@@ -76,19 +76,27 @@ def new_cohort(sku: str, segment: str, event_time_ms: int) -> ReturnCohort:
 
 
 def sell(
-    cohort: ReturnCohort, line_hash: str, units: int, ln_price: float, event_time_ms: int
+    cohort: ReturnCohort,
+    line_hash: str,
+    units: int,
+    ln_price: float,
+    event_time_ms: int,
+    *,
+    today: int | None = None,
 ) -> Sold:
     """Add an order line to the cohort of its event day, in place.
 
-    ``late``: the cohort has begun to teach; ``full``: it has ``COHORT_LINES_MAX`` lines. Such a
-    line is not tracked, so a return of it is unmatched and neither is learned: no bias, less data.
+    ``late``: the cohort has begun to teach, or should have; ``full``: it has ``COHORT_LINES_MAX``
+    lines. Such a line is not tracked, so a return of it is unmatched and neither is learned: no
+    bias, less data.
 
     Parameters
     ----------
     units : at least 1
     ln_price : ln(P / P_ref) of the price paid
+    today : the clock's event day; None if the caller keeps orders of past days out by itself
     """
-    if cohort.milestones_done > 0:
+    if cohort.milestones_done > 0 or (today is not None and due(cohort, today)):
         return "late"
     sold, left, time_ms = cohort.lines.get(line_hash, (0, 0, event_time_ms % DAY_MS))
     if sold == 0 and len(cohort.lines) >= COHORT_LINES_MAX:

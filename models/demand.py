@@ -9,6 +9,7 @@ and what is not identified: docs/learning.md.
 
 import math
 from functools import cache
+from math import exp, inf, isfinite, log
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from schemas.learned import Coefficients, Covariance, DemandPosterior
 
 Z_MAX = 60.0  # |ln mu| stays below: exp never overflows, and no shop sells e^60 a day
 NEWTON_STEPS_MAX = 40
-MODE_TOLERANCE = 1e-10
+MODE_TOLERANCE = 1e-8  # the step taken after it leaves an error near its square
 VARIANCE_MIN = 1e-9
 STEP_DAYS_MAX = 365.0
 COEFFICIENT_MAX = 50.0
@@ -91,10 +92,12 @@ def learn(
     """
     _check(observation)
     b, eps, eta, delta = posterior.mean
-    days = min(max(now_ms - posterior.updated_ms, 0) / DAY_MS, STEP_DAYS_MAX)
     c_bb, c_be, c_bn, c_bd, c_ee, c_en, c_ed, c_nn, c_nd, c_dd = posterior.cov
-    c_bb += settings.level_walk_per_day * days
-    c_ee += settings.elasticity_walk_per_day * days
+    waited_ms = now_ms - posterior.updated_ms
+    if waited_ms > 0:
+        days = min(waited_ms / DAY_MS, STEP_DAYS_MAX)
+        c_bb += settings.level_walk_per_day * days
+        c_ee += settings.elasticity_walk_per_day * days
     p, rival, u = observation.features
     r = 0.0 if rival is None else rival
     # v = V x, the direction in which one epoch moves the coefficients
@@ -105,44 +108,57 @@ def learn(
     spread = v_b + v_e * p + v_n * r + v_d * u
     if rival is None:
         spread += settings.missing_rival_sd**2 * (eta * eta + c_nn)
-    z_0 = b + eps * p + eta * r + delta * u + math.log(observation.exposure_days)
+    z_0 = b + eps * p + eta * r + delta * u + log(observation.exposure_days)
     z, information = _mode(z_0, spread, observation.orders, settings.dispersion)
     step = (z - z_0) / spread
     k = information / (1.0 + information * spread)
-    move_n, k_nn = (0.0, 0.0) if rival is None else (v_n * step, k)
-    mean = (
-        _bounded(b + v_b * step),
-        _bounded(eps + v_e * step),
-        _bounded(eta + move_n),
-        _bounded(delta + v_d * step),
-    )
+    k_b, k_e, k_n = k * v_b, k * v_e, k * v_n
+    moved_eta, moved_nn = (eta, c_nn) if rival is None else (eta + v_n * step, c_nn - k_n * v_n)
+    mean = (b + v_b * step, eps + v_e * step, moved_eta, delta + v_d * step)
     cov = (
-        max(c_bb - k * v_b * v_b, VARIANCE_MIN),
-        c_be - k * v_b * v_e,
-        c_bn - k * v_b * v_n,
-        c_bd - k * v_b * v_d,
-        max(c_ee - k * v_e * v_e, VARIANCE_MIN),
-        c_en - k * v_e * v_n,
-        c_ed - k * v_e * v_d,
-        max(c_nn - k_nn * v_n * v_n, VARIANCE_MIN),
-        c_nd - k * v_n * v_d,
-        max(c_dd - k * v_d * v_d, VARIANCE_MIN),
+        c_bb - k_b * v_b,
+        c_be - k_b * v_e,
+        c_bn - k_b * v_n,
+        c_bd - k_b * v_d,
+        c_ee - k_e * v_e,
+        c_en - k_e * v_n,
+        c_ed - k_e * v_d,
+        moved_nn,
+        c_nd - k_n * v_d,
+        c_dd - k * v_d * v_d,
     )
-    return _with_sizes(posterior, mean, cov, observation, now_ms, settings)
+    return _with_sizes(posterior, *_within_limits(mean, cov), observation, now_ms, settings)
+
+
+def _within_limits(mean: Coefficients, cov: Covariance) -> tuple[Coefficients, Covariance]:
+    """Keep coefficients and variances where arithmetic is safe; no real shop comes near.
+
+    A variance is only ever raised, which keeps the matrix positive definite.
+    """
+    b, eps, eta, delta = mean
+    limit = COEFFICIENT_MAX
+    if not (
+        -limit < b < limit
+        and -limit < eps < limit
+        and -limit < eta < limit
+        and -limit < delta < limit
+    ):
+        mean = (_bounded(b), _bounded(eps), _bounded(eta), _bounded(delta))
+    c_bb, c_be, c_bn, c_bd, c_ee, c_en, c_ed, c_nn, c_nd, c_dd = cov
+    low = VARIANCE_MIN
+    if c_bb < low or c_ee < low or c_nn < low or c_dd < low:
+        c_bb, c_ee, c_nn, c_dd = max(c_bb, low), max(c_ee, low), max(c_nn, low), max(c_dd, low)
+        cov = (c_bb, c_be, c_bn, c_bd, c_ee, c_en, c_ed, c_nn, c_nd, c_dd)
+    return mean, cov
 
 
 def _check(observation: Observation) -> None:
-    features, orders, exposure_days = (
-        observation.features,
-        observation.orders,
-        observation.exposure_days,
-    )
-    total = features.ln_price + features.control + (features.ln_rival or 0.0)
-    if not math.isfinite(total):
-        raise ValueError(f"features were {features}; expected finite numbers")
+    (price, rival, control), orders, exposure_days, _, _ = observation
+    if not isfinite(price + control + (rival or 0.0)):
+        raise ValueError(f"features were {observation.features}; expected finite numbers")
     if orders < 0:
         raise ValueError(f"orders was {orders}; expected 0 or more")
-    if not (math.isfinite(exposure_days) and exposure_days > 0.0):
+    if not 0.0 < exposure_days < inf:
         raise ValueError(f"exposure_days was {exposure_days}; expected a finite number above 0")
 
 
@@ -153,29 +169,31 @@ def _mode(z_0: float, spread: float, orders: int, dispersion: float) -> tuple[fl
     z_0 plus the right side at z_0 times the spread. Newton, kept inside that bracket.
     """
     start = min(max(z_0, -Z_MAX), Z_MAX)
-    mu = math.exp(start)
+    mu = exp(start)
     pull = spread * (orders - mu) / (1.0 + dispersion * mu)
     low, high = (
         (start, min(start + pull, Z_MAX)) if pull >= 0.0 else (max(start + pull, -Z_MAX), start)
     )
-    z = min(max(math.log(orders), low), high) if orders > 0 else start
+    precision, gain = 1.0 / spread, 1.0 + dispersion * orders
+    # start near the root: the count as a normal measurement of z with its own information
+    weight = (orders + 0.5) / gain
+    z = (start * precision + log(orders + 0.5) * weight) / (precision + weight)
     information = 0.0
     for _ in range(NEWTON_STEPS_MAX):
-        mu = math.exp(z)
+        if not low <= z <= high:
+            z = 0.5 * (low + high)
+        mu = exp(z)
         scale = 1.0 + dispersion * mu
-        information = mu * (1.0 + dispersion * orders) / (scale * scale)
-        slope = (z - start) / spread - (orders - mu) / scale
+        information = mu * gain / (scale * scale)
+        slope = (z - start) * precision - (orders - mu) / scale
         if slope > 0.0:
             high = z
         else:
             low = z
-        following = z - slope / (1.0 / spread + information)
-        if not low <= following <= high:
-            following = 0.5 * (low + high)
-        if abs(following - z) <= MODE_TOLERANCE:
-            z = following
+        step = slope / (precision + information)
+        z -= step
+        if -MODE_TOLERANCE < step < MODE_TOLERANCE:
             break
-        z = following
     return z + (z_0 - start), information
 
 
@@ -241,7 +259,7 @@ def forecast(
     ------
     ValueError : an argument is not finite
     """
-    if not math.isfinite(control + (ln_rival or 0.0)):
+    if not isfinite(control + (ln_rival or 0.0)):
         raise ValueError(f"ln_rival, control were {ln_rival}, {control}; expected finite numbers")
     b, eps, eta, delta = posterior.mean
     c_bb, c_be, c_bn, c_bd, c_ee, c_en, c_ed, c_nn, c_nd, c_dd = posterior.cov
@@ -251,7 +269,7 @@ def forecast(
         v_bb += settings.missing_rival_sd**2 * (eta * eta + c_nn)
     level = min(max(b + eta * r + delta * u, -Z_MAX), Z_MAX)
     return DemandForecast(
-        demand_per_day=math.exp(level),
+        demand_per_day=exp(level),
         elasticity=eps,
         v_bb=max(v_bb, VARIANCE_MIN),
         v_be=c_be + r * c_en + u * c_ed,
@@ -263,7 +281,7 @@ def expected_orders(posterior: DemandPosterior, features: Features, exposure_day
     """Order lines expected in an exposure (days of typical traffic), posterior means plugged in."""
     forecast_now = forecast(posterior, features.ln_rival, features.control)
     change = min(max(forecast_now.elasticity * features.ln_price, -Z_MAX), Z_MAX)
-    return forecast_now.demand_per_day * math.exp(change) * exposure_days
+    return forecast_now.demand_per_day * exp(change) * exposure_days
 
 
 def elasticity_interval(posterior: DemandPosterior, coverage: float = 0.90) -> tuple[float, float]:

@@ -73,6 +73,9 @@ def test_lines_that_cannot_be_tracked_are_left_out() -> None:
     assert cohort.sold == COHORT_LINES_MAX + 1
     mature(cohort, DAY + 4, "shoes", 0.2, SHARES)
     assert sell(cohort, f"{1:016x}", 1, 0.0, DAY * DAY_MS) == "late"
+    old = new_cohort("A1", "all", DAY * DAY_MS)
+    assert sell(old, "a", 1, 0.0, DAY * DAY_MS, today=DAY + 4) == "late"
+    assert sell(old, "a", 1, 0.0, DAY * DAY_MS, today=DAY + 3) == "tracked"
 
 
 AFTER = [  # why, line, units, days after the order, expected, bin it waits in
