@@ -1,6 +1,10 @@
 """Consumer lag: the rule as a table of cases, and a real broker with the states it must tell."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 
@@ -10,6 +14,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ServiceError
+from schemas.topics import SOURCES, TAPE, TOPICS
+from streams.admin import create_topics
 from streams.cli import cli
 from streams.lag import (
     BEYOND,
@@ -21,6 +27,7 @@ from streams.lag import (
     _row,
     consumer_lag,
 )
+from streams.settings import Settings
 
 PLACE = ("orders", 3)
 NOW_MS = 1_700_000_060_000
@@ -200,3 +207,59 @@ def test_a_group_that_does_not_exist_is_bad_input(kafka_bootstrap: str) -> None:
     assert (result.exit_code, result.stdout) == (3, "")
     error = json.loads(result.stderr)
     assert (error["code"], error["value"]) == ("unknown_group", "no-such-group")
+
+
+@pytest.fixture
+def installed(kafka_bootstrap: str) -> Settings:
+    """Settings of an installation with all its topics, under a prefix of its own."""
+    prefix = f"lag-{uuid.uuid4().hex[:8]}-"
+    settings = Settings(kafka={"bootstrap": kafka_bootstrap}, topics={"prefix": prefix})
+    create_topics(settings, partitions=1)
+    yield settings
+    names = [prefix + topic.name for topic in TOPICS]
+    AdminClient({"bootstrap.servers": kafka_bootstrap}).delete_topics(names)
+
+
+def own_groups(settings: Settings) -> dict[str, set[str]]:
+    """Group -> topics that the command shows when no group is named."""
+    environment = {"PRICEMAKER_TOPICS__PREFIX": settings.topics.prefix}
+    arguments = ["lag", "--json", "--bootstrap", settings.kafka.bootstrap]
+    result = CliRunner().invoke(cli, arguments, env=environment)
+    assert result.exit_code == 0, result.stderr
+    return {
+        group["group"]: {row["topic"] for row in group["partitions"]}
+        for group in json.loads(result.stdout)["groups"]
+    }
+
+
+@pytest.mark.kafka
+def test_without_a_name_our_own_groups_are_shown(installed: Settings) -> None:
+    prefix, bootstrap = installed.topics.prefix, installed.kafka.bootstrap
+    sources = {prefix + topic.name for topic in SOURCES}
+    tape = {prefix + TAPE.name}
+    assert own_groups(installed) == {f"{prefix}pricemaker": sources | tape}
+    commit(bootstrap, f"{prefix}pricemaker-intake", f"{prefix}orders", 0, 0)
+    commit(bootstrap, f"{prefix}pricemaker-pricer", f"{prefix}tape", 0, 0)
+    assert own_groups(installed) == {
+        f"{prefix}pricemaker-intake": sources,
+        f"{prefix}pricemaker-pricer": tape,
+    }
+
+
+@pytest.mark.kafka
+def test_watching_goes_on_until_it_is_interrupted(installed: Settings) -> None:
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "streams", "lag", "--json", "--watch", "--interval", "0.2"),
+            *("--bootstrap", installed.kafka.bootstrap),
+        ],
+        env={**os.environ, "PRICEMAKER_TOPICS__PREFIX": installed.topics.prefix},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    first, second = (json.loads(program.stdout.readline()) for _ in range(2))
+    assert first["observed_at"] < second["observed_at"]
+    assert first["groups"] == second["groups"]
+    program.send_signal(signal.SIGINT)
+    _, stderr = program.communicate(timeout=30)
+    assert (program.returncode, stderr) == (130, b"")
