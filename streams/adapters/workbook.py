@@ -125,7 +125,7 @@ def read_original(path: Path, progress: Progress, *, day_first: bool = False) ->
     cells = (
         _workbook_cells(path, progress) if path.suffix == ".xlsx" else _csv_cells(path, progress)
     )
-    place = _places(path, next(cells)[1])
+    place = _places(path, next(cells, (1, []))[1])
     read_time = _TimeReader(path, day_first)
     for line, row in cells:
         if row[place["invoice"]] in (None, ""):
