@@ -18,8 +18,8 @@ from streams import pricer as pricer_agent
 from streams.intake import Intake
 from streams.kafka_settings import topic_name
 from streams.pricer import Pricer
-from streams.worker_progress import WorkerProgress
 from streams.transport import App, LogRange
+from streams.worker_progress import WorkerProgress
 
 INTAKE_BATCH_RECORDS = 8_000  # what one fetch may bring: the transport bounds it further
 POLL_RECORDS_MAX = 8_000

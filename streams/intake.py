@@ -94,6 +94,11 @@ class Intake:
         self._proposer = TickProposer() if propose_ticks else None
         self._filter = TickFilter()
 
+    def close(self) -> None:
+        """Let outbox and routes go, after the last batch."""
+        self.outbox.close()
+        self.routes.stop()
+
     # -- one record
 
     def classify(self, topic: str, record: Any, listed: dict[str, Route]) -> Verdict:

@@ -130,6 +130,10 @@ class TransactionalOutbox:
             raise self._failure(error) from error
         self._until_deadline(self._producer.commit_transaction, kafka_settings.COMMIT_DEADLINE_S)
 
+    def close(self) -> None:
+        """Let the broker go; nothing may be under way."""
+        self._producer.close()
+
     def _name(self, topic: str) -> str:
         if topic not in self._names:
             self._names[topic] = topic_name(self._settings, topic)
@@ -228,6 +232,10 @@ class IntakeOutbox:
                 f"the broker refused a record: {failed.str()} ({failed.name()}).",
                 fix="Check the topic's limits and the broker, then restart the worker.",
             )
+
+    def close(self) -> None:
+        """Let the broker go; nothing may be under way."""
+        self._producer.close()
 
     def _produce(self, record: Send, report: Callable[[KafkaError | None, Any], None]) -> None:
         if record.topic not in self._names:

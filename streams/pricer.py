@@ -67,6 +67,12 @@ class Pricer:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.executor, held.outbox.commit, batch)
 
+    def close(self) -> None:
+        """Let the outboxes go, after the last batch."""
+        for held in self._held.values():
+            held.outbox.close()
+        self._held = {}
+
     # -- rebalance
 
     async def take_over(

@@ -29,10 +29,10 @@ from streams.app import build_app, take_over_deadline_s
 from streams.intake import Intake
 from streams.outbox import Gate, IntakeOutbox, let_pass
 from streams.pricer import Pricer
-from streams.worker_progress import WorkerProgress
 from streams.recovery import EngineFactory, Recovery
 from streams.routes import RouteTable
 from streams.transport import App
+from streams.worker_progress import WorkerProgress
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._executors: list[ThreadPoolExecutor] = []
-        self._routes: RouteTable | None = None
+        self._parts: list[Intake | Pricer] = []
 
     # -- from any thread
 
@@ -138,11 +138,17 @@ class Worker:
             try:
                 runner.run(self._main(partitions))
             finally:
-                if self._routes is not None:
-                    self._routes.stop()
-                for executor in self._executors:
-                    executor.shutdown(wait=self.error is None, cancel_futures=True)
+                self._let_go()
         return 0 if self.error is None else exit_code(self.error)
+
+    def _let_go(self) -> None:
+        """Free threads and connections; after a halt nobody waits for them."""
+        for executor in self._executors:
+            executor.shutdown(wait=self.error is None, cancel_futures=True)
+        if self.error is None:
+            for part in self._parts:
+                part.close()
+        self.progress.close()
 
     def _check_topics(self) -> int:
         findings = admin.check_topics(self.settings, embedded=self.embedded)
@@ -173,6 +179,7 @@ class Worker:
         role = self.settings.worker.role
         intake = await self._intake(partitions) if role in ("all", "intake") else None
         pricer = self._pricer(partitions) if role in ("all", "pricer") else None
+        self._parts = [part for part in (intake, pricer) if part is not None]
         return build_app(
             self.settings, intake=intake, pricer=pricer, progress=self.progress, halt=self.halt
         )
@@ -180,11 +187,11 @@ class Worker:
     async def _intake(self, partitions: int) -> Intake:
         # Every source's lane may wait in one thread for routes, and sends need one meanwhile.
         executor = self._executor("intake", 2 * len(SOURCES))
-        self._routes = RouteTable(self.settings, self.halt)
-        await asyncio.get_running_loop().run_in_executor(executor, self._routes.start)
-        self._routes.check_partitions(partitions)
+        routes = RouteTable(self.settings, self.halt)
+        await asyncio.get_running_loop().run_in_executor(executor, routes.start)
+        routes.check_partitions(partitions)
         return Intake(
-            routes=self._routes,
+            routes=routes,
             outbox=IntakeOutbox(self.settings),
             executor=executor,
             tape_partitions=partitions,

@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from schemas.errors import ServiceError
 from schemas.topics import SOURCES, TAPE
+from streams import reader
 from streams.kafka_settings import client_config, topic_name
 
 ANSWER_S = 10.0
@@ -50,6 +50,10 @@ class WorkerProgress:
         with self._changed:
             self._failure = error
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let the broker go; the offsets stay."""
+        self._admin = None
 
     # -- what others ask
 
@@ -96,35 +100,29 @@ class WorkerProgress:
             ends = again
 
     def end_offsets(self, topics: list[str]) -> dict[Partition, int]:
-        """The offset after the last record of each partition that has any."""
+        """The offset after the last record of each partition that has any.
+
+        Raises
+        ------
+        ServiceError : the broker does not answer
+        """
+        return reader.ask(lambda: self._ask_end_offsets(topics), ", ".join(topics))
+
+    def _ask_end_offsets(self, topics: list[str]) -> dict[Partition, int]:
         if self._admin is None:
             self._admin = AdminClient(client_config(self._settings))
         wanted = {
             TopicPartition(name, partition): OffsetSpec.latest()
-            for name, partition in self._partitions(topics)
+            for name in (topic_name(self._settings, topic) for topic in topics)
+            for partition in self._admin.list_topics(name, timeout=ANSWER_S).topics[name].partitions
         }
-        try:
-            found = self._admin.list_offsets(wanted, request_timeout=ANSWER_S)
-            ends = {tp: future.result().offset for tp, future in found.items()}
-        except Exception as error:
-            raise ServiceError(
-                "broker_unreachable", f"end offsets could not be read: {error}."
-            ) from error
+        found = self._admin.list_offsets(wanted, request_timeout=ANSWER_S)
+        ends = {tp: future.result().offset for tp, future in found.items()}
         return {
             (tp.topic[self._prefix_length :], tp.partition): end
             for tp, end in ends.items()
             if end > 0
         }
-
-    def _partitions(self, topics: list[str]) -> Iterator[tuple[str, int]]:
-        if self._admin is None:
-            raise RuntimeError("the admin client is made first")
-        for topic in topics:
-            name = topic_name(self._settings, topic)
-            for partition in (
-                self._admin.list_topics(name, timeout=ANSWER_S).topics[name].partitions
-            ):
-                yield name, partition
 
     def _wait_until(self, ends: Mapping[Partition, int], deadline: float) -> bool:
         def reached() -> bool:

@@ -21,6 +21,8 @@ from confluent_kafka import Producer
 from schemas.topics import SOURCES
 from streams import admin, reader
 from streams.settings import Settings
+from streams.worker import WorkerThread
+from tests.streams.counting_engine import CountingFactory
 
 ROOT = Path(__file__).parents[2]
 SKUS = tuple(f"SKU-{number:02d}" for number in range(37))
@@ -100,7 +102,11 @@ class Shop:
     def __init__(self, settings: Settings) -> None:
         self.prefix = settings.topics.prefix
         self.producer = Producer(
-            {"bootstrap.servers": settings.kafka.bootstrap, "partitioner": "murmur2_random"}
+            {
+                "bootstrap.servers": settings.kafka.bootstrap,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": 4 * 1024 * 1024,
+            }
         )
 
     def send(self, topic: str, events: Iterable[dict[str, Any]], **record: Any) -> None:
@@ -191,6 +197,12 @@ def assert_exactly_once(settings: Settings, *topics: str) -> None:
     assert without_controls(fold_of_tape(settings)) == sent
     assert without_controls(state_of(settings)) == sent
     assert versions_of(settings) == {sku: list(range(1, n + 1)) for sku, n in sent.items()}
+
+
+def with_a_worker(settings: Settings, action: Callable[[WorkerThread], object]) -> None:
+    """Do something beside a worker; raises what ended the worker."""
+    with WorkerThread(settings, CountingFactory()) as worker:
+        action(worker)
 
 
 # -- workers in processes of their own
