@@ -22,6 +22,7 @@ from models.demand import (
     rebase,
     units_cap,
 )
+from models.demand_regressor import DemandRegressor
 from models.epoch import DAY_MS, Features, Observation
 from schemas.codec import canonical
 from schemas.learned import DemandPosterior, is_positive_definite
@@ -155,6 +156,19 @@ def test_a_missing_rival_is_not_a_rival_at_the_reference_price() -> None:
     # what the unknown rival may have done is noise, so the rest is believed a little less
     assert start.mean[0] < missing.mean[0] < known.mean[0]
     assert known.cov[0] < missing.cov[0] < start.cov[0]
+
+
+def test_the_river_estimator_treats_missing_features_as_unknown() -> None:
+    known, missing, priceless = DemandRegressor(), DemandRegressor(), DemandRegressor()
+    start = known.posterior
+    known.learn_one({"ln_price": 0.2, "ln_rival": 0.4, "control": 0.0}, 9, w=2.0)
+    missing.learn_one({"ln_price": 0.2, "ln_rival": None}, 9, w=2.0)
+    priceless.learn_one({"ln_rival": 0.4}, 9, w=2.0)
+    assert known.posterior.mean[2] > start.mean[2]
+    assert missing.posterior.mean[2] == start.mean[2]
+    assert missing.posterior.mean[0] > start.mean[0]
+    assert priceless.posterior == start
+    assert known.posterior.updated_ms == 2 * DAY_MS
 
 
 @given(steps, st.none() | logs, logs)
