@@ -192,11 +192,16 @@ class Intake:
 
     # -- one batch
 
-    async def append(self, topic: str, chunks: Sequence[Chunk]) -> None:
+    async def append(self, topic: str, chunks: Sequence[Chunk], wanted: Callable[[], bool]) -> None:
         """Steps 1 to 5 for a batch of one source topic; the lane does step 6.
+
+        Parameters
+        ----------
+        wanted : whether the chunks are still ours, while step 1 waits for listings
 
         Raises
         ------
+        BatchAbandoned : no longer ours, in step 1; nothing was sent
         ServiceError : the broker refused a record, or routes cannot be read; nothing is acked
         """
         records = [record for chunk in chunks for record in chunk.records]
@@ -205,8 +210,10 @@ class Intake:
         verdicts = [self.classify(topic, record, listed) for record in records]
         if any(isinstance(verdict, Unrouted) for verdict in verdicts):
             # The products intake must not wait for itself: what precedes is in `listed`.
-            wait = self.routes.catch_up if topic == PRODUCTS.name else self.routes.settle
-            await loop.run_in_executor(self.executor, wait)
+            if topic == PRODUCTS.name:
+                await loop.run_in_executor(self.executor, self.routes.catch_up)
+            else:
+                await loop.run_in_executor(self.executor, self.routes.settle, wanted)
             verdicts = [
                 self._again(topic, record, verdict)
                 for record, verdict in zip(records, verdicts, strict=True)
@@ -278,7 +285,7 @@ def add_agents(app: App, intake: Intake, *, prefix: str, batch_records: int) -> 
 
 def _add_agent(app: App, intake: Intake, name: str, topic: str, batch_records: int) -> None:
     async def work(chunks: Sequence[Chunk]) -> None:
-        await intake.append(name, chunks)
+        await intake.append(name, chunks, lambda: app.consumer.is_current(chunks[0]))
 
     lane = Lane(app, f"intake-{name}", work, batch_records=batch_records)
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-from streams.transport import App, Chunk
+from streams.transport import App, BatchAbandoned, Chunk
 
 Work = Callable[[Sequence[Chunk]], Awaitable[None]]
 
@@ -13,7 +14,8 @@ class Lane:
     """Chunks waiting for one task, at most one batch of them under way.
 
     Order inside the lane is the order of ``put``. An exception in the work ends the worker: its
-    chunks are not acked, and the next worker reads them again.
+    chunks are not acked, and the next worker reads them again. ``BatchAbandoned`` only drops the
+    chunks: the seek after the revocation that it noticed reads them again.
 
     Parameters
     ----------
@@ -39,9 +41,10 @@ class Lane:
         try:
             while chunks := self._take():
                 async with consumer.batch():
-                    await self.work(chunks)
-                    for chunk in chunks:
-                        consumer.done(chunk)
+                    with suppress(BatchAbandoned):
+                        await self.work(chunks)
+                        for chunk in chunks:
+                            consumer.done(chunk)
         except BaseException as error:
             self.app.halt(error)
             raise

@@ -109,7 +109,19 @@ def read_to_end(
     ServiceError : the broker does not answer, or the deadline passed
     """
     begin, end = log_range(consumer, topic, partition)
-    if begin == end:
+    yield from read_range(consumer, topic, partition, begin, end, deadline_s)
+
+
+def read_range(
+    consumer: Consumer, topic: str, partition: int, begin: int, end: int, deadline_s: float
+) -> Iterator[Message]:
+    """The committed records at offsets from ``begin``, and all that follow until ``end`` is there.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or the deadline passed
+    """
+    if begin >= end:
         return
     consumer.unassign()  # without it the next partition's first fetch waits for the last one's
     consumer.assign([TopicPartition(topic, partition, begin)])

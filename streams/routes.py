@@ -4,6 +4,7 @@ The products intake is its only writer, and writes a route after the listing is 
 whoever finds a SKU here knows that its listing precedes whatever he appends for it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from schemas.errors import ConfigError, InputError, ServiceError
 from schemas.topics import PRODUCTS, ROUTES
 from streams import kafka_settings, reader
 from streams.kafka_settings import topic_name
+from streams.transport import BatchAbandoned
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 CATCH_UP_DEADLINE_S = 30.0
-# A listing that was sent before the event may still wait for the products intake: this long.
-LISTING_WAIT_S = 10.0
 LISTING_POLL_S = 0.05
+LISTING_LOG_S = 10.0
 
 
 class Route(NamedTuple):
@@ -123,10 +126,7 @@ class RouteTable:
         ServiceError : it took longer than ``CATCH_UP_DEADLINE_S``
         """
         with self._asking:
-            ends = {
-                partition: reader.log_range(self._asker, self._topic, partition)[1]
-                for partition in self._passed
-            }
+            ends = self._ends(self._topic, len(self._passed))
         with self._advanced:
             if not self._advanced.wait_for(
                 lambda: all(self._passed[partition] >= end for partition, end in ends.items()),
@@ -139,39 +139,57 @@ class RouteTable:
                     fix="Check the broker and restart the worker.",
                 )
 
-    def settle(self) -> None:
-        """Wait until every listing sent before now is known, as far as that is possible.
+    def settle(self, wanted: Callable[[], bool]) -> None:
+        """Wait until every listing sent before now is known; what is unknown then is not listed.
 
-        The products intake must have passed the present end of ``products`` (for at most
-        ``LISTING_WAIT_S``: a source that ends in a transaction marker is never passed), then the
-        routes it wrote must be read. What is unknown after that was not listed before.
+        The products intake, wherever it runs, must have passed the present end of ``products``;
+        then the routes that it wrote must be read. A long backlog of listings takes its time.
+
+        Parameters
+        ----------
+        wanted : asked again and again; the wait ends when it says no
+
+        Raises
+        ------
+        BatchAbandoned : no longer wanted
+        ServiceError : the broker does not answer
         """
-        deadline = time.monotonic() + LISTING_WAIT_S
         with self._asking:
-            count = reader.partitions_of(self._asker, self._products)
-            ends = {
-                partition: reader.log_range(self._asker, self._products, partition)
-                for partition in range(count)
-            }
-        while not self._products_passed(ends) and time.monotonic() < deadline:
-            if self._stopping.wait(LISTING_POLL_S):
-                break
+            count = reader.require_partitions(self._asker, self._products)
+            ends = self._ends(self._products, count)
+        told = time.monotonic()
+        while not self._listings_passed(ends):
+            if not wanted() or self._stopping.wait(LISTING_POLL_S):
+                raise BatchAbandoned(self._products)
+            if time.monotonic() - told > LISTING_LOG_S:
+                told = time.monotonic()
+                log.warning("still waiting until the listings before an unknown SKU are read")
         self.catch_up()
 
-    def _products_passed(self, ends: dict[int, tuple[int, int]]) -> bool:
-        wanted = [
-            TopicPartition(self._products, partition)
-            for partition, (begin, end) in ends.items()
-            if end > begin
-        ]
-        if not wanted:
-            return True
+    def _ends(self, topic: str, partitions: int) -> dict[int, int]:
+        return {
+            partition: reader.log_range(self._asker, topic, partition)[1]
+            for partition in range(partitions)
+        }
+
+    def _listings_passed(self, ends: dict[int, int]) -> bool:
+        places = [TopicPartition(self._products, partition) for partition in ends]
         with self._asking:
-            try:
-                committed = self._asker.committed(wanted, timeout=reader.ANSWER_S)
-            except KafkaException:
-                return False  # the coordinator moves: ask again until the deadline
-        return all(found.offset >= ends[found.partition][1] for found in committed)
+            committed = reader.ask(
+                lambda: self._asker.committed(places, timeout=reader.ANSWER_S), self._products
+            )
+            return all(self._passed_by(place, ends[place.partition]) for place in committed)
+
+    def _passed_by(self, committed: TopicPartition, end: int) -> bool:
+        """Whether no record is left below ``end``: transaction markers have offsets, too."""
+        begin, _ = reader.log_range(self._asker, self._products, committed.partition)
+        start = max(committed.offset, begin)  # below 0: nothing is committed yet
+        if start >= end:
+            return True
+        left = reader.read_range(
+            self._asker, self._products, committed.partition, start, end, CATCH_UP_DEADLINE_S
+        )
+        return next(left, None) is None
 
     def _follow(self) -> None:
         try:

@@ -32,6 +32,13 @@ from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from schemas.errors import ServiceError
+
+
+class BatchAbandoned(Exception):
+    """The work was for partitions that are being revoked, and nothing of it was done yet."""
+
+
 # How long a fetch waits for records: short while partitions are held back, since a fetch does not
 # notice that one of them was released, and short enough that a seek, which waits for the fetch
 # under way, never waits long.
@@ -286,12 +293,20 @@ class ChunkConsumer(driver.Consumer):
         except (asyncio.CancelledError, IllegalStateError):
             raise  # the next rebalance has begun and will seek
         except Exception as error:
-            if still_ours():
-                self.app.halt(error)
+            if not still_ours():
+                raise IllegalStateError("a rebalance began meanwhile") from error
+            self.app.halt(self._too_slow() if isinstance(error, TimeoutError) else error)
             raise
         self._committed_offset.update(starts)
         for tp, offset in starts.items():
             self.app.progress.start(tp.topic, tp.partition, offset)
+
+    def _too_slow(self) -> ServiceError:
+        return ServiceError(
+            "take_over_too_slow",
+            f"taking partitions over took more than {self.app.take_over_deadline_s:.0f} s.",
+            fix="Check the broker's load, or raise kafka.request_timeout_s.",
+        )
 
     async def _log_ranges(self) -> dict[TP, LogRange]:
         tps = self.assignment()

@@ -2,15 +2,18 @@
 
 import threading
 
+import orjson
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, InputError
-from streams import admin
+from streams import admin, kafka_settings
 from streams.outbox import IntakeOutbox, Send
 from streams.routes import Route, RouteTable, encode_route, tape_partition
 from streams.settings import Settings
+from streams.transport import BatchAbandoned
 from tests.streams.spine import Shop, fresh_topics, listing
 
 
@@ -77,33 +80,53 @@ def test_what_was_there_is_known_at_the_start_and_the_rest_after_catching_up(
 
 @pytest.mark.kafka
 def test_settling_waits_for_listings_that_intake_has_not_passed(settings: Settings) -> None:
-    Shop(settings).send("products", [listing("A")])
+    Shop(settings).send("products", [listing("A")], partition=2)
     with Following(settings) as routes:
         settled = threading.Event()
 
         def settle() -> None:
-            routes.settle()
+            routes.settle(lambda: True)
             settled.set()
 
         threading.Thread(target=settle, daemon=True).start()
         assert not settled.wait(0.5)  # the listing waits in products, and nobody has read it
         write(settings, "A", Route("A", 0))
-        commit_products(settings)
+        commit_products(settings, {2: 1})
         assert settled.wait(10)
         assert routes.get("A") == Route("A", 0)
 
 
-def commit_products(settings: Settings) -> None:
+@pytest.mark.kafka
+def test_settling_ends_when_the_partitions_are_taken_away(settings: Settings) -> None:
+    Shop(settings).send("products", [listing("A")])
+    with Following(settings) as routes, pytest.raises(BatchAbandoned):
+        routes.settle(lambda: False)
+
+
+@pytest.mark.kafka
+def test_a_transaction_marker_at_the_end_of_products_is_not_waited_for(settings: Settings) -> None:
+    producer = Producer(
+        {"bootstrap.servers": settings.kafka.bootstrap, "transactional.id": settings.topics.prefix}
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    name = settings.topics.prefix + "products"
+    producer.produce(name, key="A", value=orjson.dumps(listing("A")), partition=1)
+    producer.commit_transaction()
+    with Following(settings) as routes:
+        with pytest.raises(BatchAbandoned):
+            routes.settle(lambda: False)  # the listing itself is not passed
+        commit_products(settings, {1: 1})
+        routes.settle(lambda: False)  # only the marker is left: no wait
+
+
+def commit_products(settings: Settings, offsets: dict[int, int]) -> None:
     """What the products intake does once the listing is on the tape and its route is written."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    from streams import kafka_settings, reader
-
     group = {"group.id": kafka_settings.group_id(settings)}
     consumer = Consumer({**kafka_settings.reader_config(settings, "x"), **group})
     name = settings.topics.prefix + "products"
-    ends = [TopicPartition(name, p, reader.log_range(consumer, name, p)[1]) for p in range(4)]
-    consumer.commit(offsets=ends, asynchronous=False)
+    places = [TopicPartition(name, partition, offset) for partition, offset in offsets.items()]
+    consumer.commit(offsets=places, asynchronous=False)
     consumer.close()
 
 
