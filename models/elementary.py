@@ -14,6 +14,8 @@ _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD  # the float64 sqrt(1/2) as an integer
 _MANTISSA_BITS = 52
 _TERMS_TO_SQRT2 = 11  # |t| <= 0.172: the next term is below 2e-18
 _TERMS_TO_2 = 16  # |t| <= 1/3: the next term is below 2e-17
+_NEAR_ZERO = 0.25
+_TERMS_NEAR_ZERO = 9  # |t| <= 1/9: the next term is below 1e-18
 
 
 def _atanh_ratio(t_squared: Array, terms: int) -> Array:
@@ -82,12 +84,12 @@ def normal_density(z: Array) -> Array:
 def log1p_ratio(x: Array) -> Array:
     """Return ln(1 + x) / x for x >= 0, 1 at 0.
 
-    Up to 1 it is 2 / (2 + x) times a series in (x / (2 + x))^2: nothing cancels, in the first and
-    second derivative either, where the quotient loses all digits as x goes to 0.
+    Near 0 it is (1 - t) atanh(t) / t with t = x / (2 + x), a series in which nothing cancels, in
+    the first and second derivative either; there the quotient would lose its digits.
     """
-    near = x <= 1.0
+    near = x <= _NEAR_ZERO
     x_near = jnp.where(near, x, 0.0)
     t = x_near / (2.0 + x_near)
-    series = 2.0 / (2.0 + x_near) * _atanh_ratio(t * t, _TERMS_TO_2)
+    series = (1.0 - t) * _atanh_ratio(t * t, _TERMS_NEAR_ZERO)
     x_far = jnp.where(near, 1.0, x)
     return jnp.where(near, series, log1p(x_far) / x_far)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from models.objective import Fixed, Row, Terms, fixed_parts, terms
+from models.objective import Fixed, Row, Terms, fixed_parts, slope_and_curvature, terms
 
 
 class Greeks(NamedTuple):
@@ -35,7 +35,6 @@ class Greeks(NamedTuple):
 class _Bumped(NamedTuple):
     """The inputs that the reverse pass differentiates by."""
 
-    price: Array
     demand_volatility: Array
     stock: Array
     horizon_days: Array
@@ -55,35 +54,38 @@ def objective_and_slope(price: Array, row: Row, fixed: Fixed) -> tuple[Array, Ar
     return found
 
 
-def greeks_at(price: Array, row: Row) -> tuple[Terms, Array]:
+def greeks_at(price: Array, row: Row) -> tuple[Terms, tuple[Array, ...]]:
     """Return the objective's terms and its sensitivities at ``price`` [tile], normalised.
 
-    The sensitivities are one array [len(Greeks._fields), tile] in the order of :class:`Greeks`.
+    The sensitivities are in the order of :class:`Greeks`.
 
-    One forward pass (by price) over one reverse pass (by everything). ``vega_elasticity`` holds
-    the correlation between level and elasticity, so the covariance moves with sd(eps).
+    One forward pass (by price) over one reverse pass (by everything else) gives all but delta and
+    gamma, which two forward passes give four times faster. ``vega_elasticity`` holds the
+    correlation between level and elasticity, so the covariance moves with sd(eps).
     """
 
-    def value(bumped: _Bumped) -> tuple[Array, Terms]:
-        inputs = bumped._asdict()
-        log_price = jnp.log(inputs.pop("price"))
-        moved = row._replace(**inputs)
-        parts = terms(log_price, moved, fixed_parts(moved))
+    log_price = jnp.log(price)
+
+    def value(at: Array, bumped: _Bumped) -> tuple[Array, Terms]:
+        moved = row._replace(**bumped._asdict())
+        parts = terms(at, moved, fixed_parts(moved))
         return jnp.sum(parts.objective), parts
 
-    at = _Bumped(price, *(jnp.asarray(getattr(row, name)) for name in _Bumped._fields[1:]))
-    by_price = _Bumped._make(jnp.zeros_like(x) for x in at)._replace(price=jnp.ones_like(price))
-    gradient = jax.grad(value, has_aux=True)
-    (first, parts), (second, _) = jax.jvp(gradient, (at,), (by_price,))
+    def gradient(at: Array) -> tuple[_Bumped, Terms]:
+        found: tuple[_Bumped, Terms] = jax.grad(value, argnums=1, has_aux=True)(at, bumped)
+        return found
 
-    log_price = jnp.log(price)
+    bumped = _Bumped(*(jnp.asarray(getattr(row, name)) for name in _Bumped._fields))
+    (first, parts), (second, _) = jax.jvp(gradient, (log_price,), (1.0 / price,))
+    slope, curvature = slope_and_curvature(log_price, row, fixed_parts(row))
+
     elasticity_sd = jnp.sqrt(row.elasticity_variance)
     known = elasticity_sd == 0.0
     correlated = row.level_elasticity_covariance / jnp.where(known, 1.0, elasticity_sd)
     per_sd = 2.0 * log_price * (jnp.where(known, 0.0, correlated) + log_price * elasticity_sd)
     greeks = {
-        "delta": first.price,
-        "gamma": second.price,
+        "delta": slope / price,
+        "gamma": (curvature - slope) / jnp.square(price),
         "vega": first.demand_volatility,
         "rho": first.stock,
         "vanna": second.demand_volatility,
@@ -94,7 +96,7 @@ def greeks_at(price: Array, row: Row) -> tuple[Terms, Array]:
         "level_slope": first.demand_per_day * row.demand_per_day,
         "price_stock": second.stock,
     }
-    return parts, jnp.stack([greeks[name] for name in Greeks._fields])
+    return parts, tuple(greeks[name] for name in Greeks._fields)
 
 
 def to_minor(greeks: Greeks, reference_price_minor: float) -> Greeks:

@@ -191,17 +191,20 @@ def counted_sales(mean: Array, stock: Array, dispersion: Array) -> Array:
 
     Notes
     -----
-    The probabilities follow by recursion, without a gamma function. The derivative by stock is
-    the one to the right, P(D > q): what one more unit is worth.
+    The probabilities follow by recursion, P(k) = P(k-1) r (1 + (k-1) phi) / k with
+    r = Q / (1 + phi Q), without a gamma function; the sum of (q - k) P(k) is nested as Horner's
+    rule nests a polynomial. The derivative by stock is the one to the right, P(D > q): what one
+    more unit is worth.
     """
     widened = dispersion * mean
-    probability = jnp.exp(-mean * log1p_ratio(widened))
     step = mean / (1.0 + widened)
-    short = stock * probability
-    for count in range(1, SMALL_STOCK_UNITS_MAX + 1):
-        probability = probability * step * ((1.0 + dispersion * (count - 1)) / count)
-        short = short + jnp.where(stock >= count, (stock - count) * probability, 0.0)
-    return stock - short
+    wide_step = dispersion * step
+    short = jnp.zeros_like(mean)
+    for count in range(SMALL_STOCK_UNITS_MAX, 0, -1):
+        growth = (step + (count - 1) * wide_step) * (1.0 / count)
+        gap = jnp.where(stock >= count, stock - count, 0.0)
+        short = growth * (gap + short)
+    return stock - jnp.exp(-mean * log1p_ratio(widened)) * (stock + short)
 
 
 def terms(log_price: Array, row: Row, fixed: Fixed) -> Terms:

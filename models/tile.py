@@ -6,7 +6,7 @@ executables on the same padded shape, and no row's result depends on its neighbo
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -63,6 +63,7 @@ class Evaluation(NamedTuple):
 _SOLUTION_FIELDS = 5
 _GREEKS = len(Greeks._fields)
 _PARTS = Terms._fields[1:]
+_PADDING = np.array(PADDING)
 
 
 def _solve_tile(matrix: Array) -> Array:
@@ -72,20 +73,34 @@ def _solve_tile(matrix: Array) -> Array:
     return jnp.stack([jnp.asarray(x, matrix.dtype) for x in (*best, finite)])
 
 
-def _evaluate_tile(matrix: Array, prices: Array) -> Array:
-    """Return [2 PRICES + Greeks + parts, tile] for ``prices`` [PRICES, tile]."""
+def _evaluate_tile(matrix: Array, prices: Array, used: Array) -> Array:
+    """Return [2 PRICES + Greeks + parts, tile] for the last ``used`` of ``prices`` [PRICES, tile].
+
+    The loop and the branch also keep their results in memory: a ``stack`` of unfinished
+    arithmetic compiles to scalar code, at four times the cost.
+    """
     row = Row._make(matrix)
     fixed = fixed_parts(row)
-    objectives, slopes = lax.map(lambda price: objective_and_slope(price, row, fixed), prices)
-    parts, greeks = greeks_at(prices[-1], row)
-    return jnp.concatenate([objectives, slopes, greeks, jnp.stack(parts[1:])])
+
+    def at_price(index: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        objective, slope = objective_and_slope(prices[index], row, fixed)
+        return found[0].at[index].set(objective), found[1].at[index].set(slope)
+
+    nothing = jnp.zeros_like(prices)
+    at_each = lax.fori_loop(PRICES - used, PRICES, at_price, (nothing, nothing))
+
+    def at_last() -> tuple[Array, ...]:
+        parts, greeks = greeks_at(prices[-1], row)
+        return (*greeks, *parts[1:])
+
+    def unpriced() -> tuple[Array, ...]:
+        return (nothing[0],) * (_GREEKS + len(_PARTS))
+
+    at_end = lax.cond(used > 0, at_last, unpriced)
+    return jnp.concatenate([*at_each, jnp.stack(at_end)])
 
 
-def _compile(function: Any, *shapes: tuple[int, int]) -> Any:
-    arguments = [
-        jax.ShapeDtypeStruct(shape, jnp.float64)  # type: ignore[no-untyped-call]
-        for shape in shapes
-    ]
+def _compile(function: Any, *arguments: Floats | np.int32) -> Any:
     return jax.jit(function).lower(*arguments).compile(compiler_options=_COMPILER_OPTIONS)
 
 
@@ -109,9 +124,9 @@ class Kernel:
         """
         if tile < 8 or tile % 8:
             raise ValueError(f"tile was {tile}; expected a positive multiple of 8")
-        rows = (len(Row._fields), tile)
-        solve = _compile(_solve_tile, rows)
-        evaluate = _compile(_evaluate_tile, rows, (PRICES, tile))
+        matrix, prices = np.zeros((len(Row._fields), tile)), np.zeros((PRICES, tile))
+        solve = _compile(_solve_tile, matrix)
+        evaluate = _compile(_evaluate_tile, matrix, prices, np.int32(PRICES))
         return cls(tile, engine_fingerprint(tile, machine), solve, evaluate)
 
     def solve(self, rows: Sequence[Row]) -> list[Solution]:
@@ -142,12 +157,13 @@ class Kernel:
             return []
         if not all(1 <= len(at) <= PRICES for at in prices):
             raise ValueError(f"expected 1 to {PRICES} prices for each row")
-        padded = [[*at, *[at[-1]] * (PRICES - len(at))] for at in prices]
+        used = max(len(at) for at in prices)
+        padded = [[at[0]] * (used - len(at)) + list(at) for at in prices]
         matrix = np.array(rows, dtype=np.float64).T
         columns = self.evaluate_arrays(matrix, np.array(padded, dtype=np.float64).T)
         finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(columns), axis=0)
         return [
-            _evaluation(values, len(at), row.unlimited > 0.5, usable)
+            _evaluation(values, used, len(at), row.unlimited > 0.5, usable)
             for values, at, row, usable in zip(
                 columns.T.tolist(), prices, rows, finite.tolist(), strict=True
             )
@@ -159,39 +175,46 @@ class Kernel:
         The matrix holds the fields of :class:`Row` in order. Same executable as :meth:`solve`, so
         the same bytes.
         """
-        return self._in_tiles(self._solve, matrix)
+        return self._in_tiles(self._solve, [(matrix, _PADDING)])
 
     def evaluate_arrays(self, matrix: Floats, prices: Floats) -> Floats:
-        """Return [2 PRICES + Greeks + parts, n] for ``matrix`` [fields, n], ``prices`` [PRICES, n].
+        """Return [2 k + Greeks + parts, n] for ``matrix`` [fields, n] and ``prices`` [k, n].
 
-        The rows are objectives, slopes, the fields of Greeks, and those of Terms after the
-        objective.
+        The rows are the objectives, the slopes, the fields of Greeks, and those of Terms after
+        the objective. k is 1 to PRICES.
         """
-        return self._in_tiles(self._evaluate, matrix, prices)
+        used = len(prices)
+        columns = [(matrix, _PADDING), (prices, np.ones(PRICES))]
+        found = self._in_tiles(self._evaluate, columns, np.int32(used))
+        return np.concatenate([found[PRICES - used : PRICES], found[2 * PRICES - used :]])
 
-    def _in_tiles(self, executable: Any, matrix: Floats, *others: Floats) -> Floats:
-        count = matrix.shape[1]
+    def _in_tiles(
+        self, executable: Any, columns: Sequence[tuple[Floats, Floats]], *settings: np.int32
+    ) -> Floats:
+        """Run ``executable`` over tiles of ``columns``: matrices [., n], each with its filling."""
+        count = columns[0][0].shape[1]
         results = []
         for start in range(0, count, self.tile):
             stop = min(start + self.tile, count)
-            if stop - start == self.tile:
-                inputs = [np.ascontiguousarray(x[:, start:stop]) for x in (matrix, *others)]
-            else:
-                inputs = [_padded(matrix[:, start:stop], self.tile, PADDING)]
-                inputs += [_padded(x[:, start:stop], self.tile, [1.0] * len(x)) for x in others]
-            results.append((executable(*inputs), stop - start))
+            inputs = [_cut(whole, start, stop, self.tile, fill) for whole, fill in columns]
+            results.append((executable(*inputs, *settings), stop - start))
         return np.concatenate([np.asarray(out)[:, :used] for out, used in results], axis=1)
 
 
-def _padded(part: Floats, tile: int, filling: Iterable[float]) -> Floats:
-    column = np.array(list(filling), dtype=np.float64)[:, None]
-    return np.concatenate([part, np.repeat(column, tile - part.shape[1], axis=1)], axis=1)
+def _cut(whole: Floats, start: int, stop: int, tile: int, filling: Floats) -> Floats:
+    """Return columns ``start`` to ``stop`` at the lower left of a tile full of ``filling``."""
+    part = np.empty((len(filling), tile))
+    part[:] = filling[:, None]
+    part[len(filling) - len(whole) :, : stop - start] = whole[:, start:stop]
+    return part
 
 
-def _evaluation(values: list[float], used: int, unlimited: bool, finite: bool) -> Evaluation:
+def _evaluation(
+    values: list[float], columns: int, used: int, unlimited: bool, finite: bool
+) -> Evaluation:
     numbers = iter(values)
-    objectives = tuple(islice(numbers, PRICES))[:used]
-    slopes = tuple(islice(numbers, PRICES))[:used]
+    objectives = tuple(islice(numbers, columns))[columns - used :]
+    slopes = tuple(islice(numbers, columns))[columns - used :]
     greeks = Greeks._make(islice(numbers, _GREEKS))
     if unlimited:
         greeks = greeks._replace(rho=None, price_stock=None)
