@@ -74,11 +74,12 @@ class Feeder:
         self.flush()
         return Fed(dict(self._records), dict(self._ends))
 
-    def send(self, topic: str, value: bytes | None) -> None:
-        """Send one record; ``flush`` makes sure of it."""
+    def send(self, topic: str, value: bytes | None, partition: int = BY_KEY) -> None:
+        """Send one record, to its key's partition if none is named; ``flush`` makes sure of it."""
         name = topic_name(self._settings, topic)
         key = None if topic == CONTROLS.name else event_key(value)
-        partition = KEYLESS_PARTITION if key is None else BY_KEY
+        if key is None:
+            partition = KEYLESS_PARTITION
         while True:
             try:
                 self._producer.produce(name, value, key, partition, self._on_delivery)

@@ -1,0 +1,229 @@
+"""The demo: a simulated shop on the embedded broker, priced by the very agents that run on Kafka.
+
+The shop lives in steps. In lock-step the feeder sends one source topic after the other and waits
+until the worker is idle; a record goes to its family's source partition, and the feeder makes the
+clock ticks. So every tape partition gets its records in one order, and the same seed gives the
+same decisions.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from models.engine import PartitionEngine
+from models.simulator import Shop
+from models.simulator_truth import ShopSettings
+from schemas import topics
+from schemas.errors import ServiceError
+from schemas.events import rfc3339
+from schemas.state import Counts
+from streams.embedded import EmbeddedBroker
+from streams.engines import PricingEngines
+from streams.event_files import SourceRecord
+from streams.feeder import BY_KEY, Feeder
+from streams.kafka_settings import reader_config, topic_name
+from streams.pricer import publisher_gate
+from streams.reader import CONSUME_RECORDS_MAX, CONSUME_WAIT_S
+from streams.replay import combined_sha256
+from streams.routes import tape_partition
+from streams.ticks import MINUTE_MS, tick_event
+from streams.worker import WorkerThread
+
+IDLE_TIMEOUT_S = 20.0
+STEP_HOURS = 6
+LIVE_STEP_HOURS = 1
+MOVES_KEPT = 200
+BAD_SHARE = 0.01
+# Listings first, then what a price depends on, then what buyers did at that price.
+SOURCE_ORDER = (
+    topics.PRODUCTS,
+    topics.INVENTORY,
+    topics.COMPETITOR_PRICES,
+    topics.TRAFFIC,
+    topics.ORDERS,
+    topics.RETURNS,
+    topics.CONTROLS,
+)
+
+
+class Move(msgspec.Struct):
+    """What the demo shows of a price decision."""
+
+    sku: str
+    version: int
+    price_minor: int | None
+    previous_minor: int | None
+    currency: str
+    margin_pct: float | None
+    decided_at: str
+    reasons: tuple[str, ...]
+
+
+class Totals(NamedTuple):
+    """Counts over the partitions, and what names their decisions."""
+
+    counts: Counts
+    decisions_sha256: str
+
+
+class WatchedEngines(PricingEngines):
+    """Remembers the engine of each partition, to be looked at while the worker is idle."""
+
+    def __init__(self, kernel: Any) -> None:
+        super().__init__(kernel)
+        self.engines: dict[int, PartitionEngine] = {}
+
+    def new(self, partition: int) -> PartitionEngine:
+        """An engine before the first record, remembered."""
+        engine: PartitionEngine = super().new(partition)
+        self.engines[partition] = engine
+        return engine
+
+    def totals(self) -> Totals:
+        """Counts and hash of what has been decided so far."""
+        ordered = [self.engines[number] for number in sorted(self.engines)]
+        found = [engine.state.manifest for engine in ordered]
+        total = Counts()
+        for manifest in found:
+            for name in Counts.__struct_fields__:
+                setattr(total, name, getattr(total, name) + getattr(manifest.counts, name))
+        return Totals(total, combined_sha256(manifest.decisions_sha256 for manifest in found))
+
+
+class Demo:
+    """A shop, a broker, a worker. Context manager.
+
+    Parameters
+    ----------
+    settings : for the embedded broker (see :func:`demo_overrides`)
+    kernel : compiled kernels
+    seed : of the shop
+    products : at the start
+    step_hours : simulated time between two looks at the prices, a divisor of 24
+    """
+
+    def __init__(
+        self, settings: Any, kernel: Any, seed: int, products: int, step_hours: int
+    ) -> None:
+        self.shop = Shop(
+            seed,
+            settings=ShopSettings(products=products, step_hours=step_hours, bad_share=BAD_SHARE),
+        )
+        self.engines = WatchedEngines(kernel)
+        self.events = 0
+        self.moves: deque[Move] = deque(maxlen=MOVES_KEPT)
+        self._prices: dict[str, int] = {}
+        self._families: dict[str, str] = {}
+        self._next: dict[int, int] = {}
+        self._settings = settings
+        self._worker = WorkerThread(settings, self.engines, gate=publisher_gate, embedded=True)
+        self._feeder = Feeder(settings)
+        self._latest = Consumer(
+            {**reader_config(settings, "demo"), "isolation.level": "read_uncommitted"}
+        )
+
+    def __enter__(self) -> "Demo":
+        self._worker.__enter__()
+        name = topic_name(self._settings, topics.PRICES_LATEST.name)
+        self._latest.assign(
+            [TopicPartition(name, number, 0) for number in range(topics.PARTITIONS_DEFAULT)]
+        )
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._latest.close()
+        self._worker.__exit__(*error)
+
+    def run(self, events_max: int | None) -> Iterator[list[Move]]:
+        """Let the shop live, step by step; yields the price decisions of each step.
+
+        Raises
+        ------
+        ServiceError : the worker did not keep up
+        """
+        while events_max is None or self.events < events_max:
+            records = self.shop.step(self._prices)
+            if events_max is not None:
+                records = records[: events_max - self.events]
+            self._feed(records)
+            self.events += len(records)
+            moves = list(self._read_moves())
+            self.moves.extend(moves)
+            yield moves
+
+    @property
+    def dead_letters(self) -> int:
+        """Records that intake or fold refused so far."""
+        ends = self._worker.progress.end_offsets([topics.DEAD_LETTER.name])
+        return sum(ends.values())
+
+    def _feed(self, records: list[SourceRecord]) -> None:
+        by_topic: dict[str, list[bytes | None]] = {}
+        for topic, value in records:
+            by_topic.setdefault(topic, []).append(value)
+        now_ms = self.shop.now_ms
+        tick = tick_event(now_ms - now_ms % MINUTE_MS)
+        by_topic.setdefault(topics.CONTROLS.name, []).append(tick)
+        for source in SOURCE_ORDER:
+            values = by_topic.get(source.name)
+            if values:
+                self._send(source.name, values)
+
+    def _send(self, topic: str, values: Iterable[bytes | None]) -> None:
+        for value in values:
+            self._feeder.send(topic, value, self._source_partition(topic, value))
+        self._feeder.flush()
+        if not self._worker.progress.wait_idle(IDLE_TIMEOUT_S):
+            raise ServiceError(
+                "worker_too_slow",
+                f"the worker was not done with a step within {IDLE_TIMEOUT_S:.0f} s.",
+                where=rfc3339(self.shop.now_ms),
+                fix="Run the demo with fewer --products.",
+            )
+
+    def _source_partition(self, topic: str, value: bytes | None) -> int:
+        """The partition of the family, so that a family's records keep their order."""
+        if value is None or topic == topics.CONTROLS.name:
+            return BY_KEY
+        try:
+            body = orjson.loads(value)
+            sku = body["sku"]
+            if body["type"] == "product_listed":
+                self._families.setdefault(sku, body.get("family") or sku)
+            return tape_partition(self._families.get(sku, sku), topics.PARTITIONS_DEFAULT)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return BY_KEY
+
+    def _read_moves(self) -> Iterator[Move]:
+        """Effective prices published since the last look."""
+        ends = self._worker.progress.end_offsets([topics.PRICES_LATEST.name])
+        deadline = time.monotonic() + IDLE_TIMEOUT_S
+        while any(self._next.get(number, 0) < end for (_, number), end in ends.items()):
+            for message in self._latest.consume(CONSUME_RECORDS_MAX, CONSUME_WAIT_S):
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise ServiceError(
+                        "prices_unreadable", f"{error.str()}.", where=message.topic()
+                    )
+                self._next[message.partition()] = message.offset() + (error is None)
+                if error is None:
+                    move = msgspec.json.decode(message.value(), type=Move)
+                    if move.price_minor is not None:
+                        self._prices[move.sku] = move.price_minor
+                    yield move
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    "prices_missing",
+                    f"read up to {self._next} of {ends}.",
+                    where=topics.PRICES_LATEST.name,
+                )
+
+
+def demo_overrides(broker: EmbeddedBroker) -> dict[str, Any]:
+    """Settings of the demo's worker, as "section.key" -> value."""
+    return {**broker.settings_overrides(), "worker.ticks": "external", "worker.fetch_wait_ms": 10}
