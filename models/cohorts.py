@@ -16,6 +16,8 @@ from schemas.learned import DELAY_DAYS, ReturnCohort
 LINE_UNITS_MAX = 10  # one order line is one decision: a bulk order counts as this many units
 COHORT_LINES_MAX = 4096  # a record stays near 150 kB; further lines of that day are not tracked
 
+AGES = len(DELAY_DAYS)
+
 Sold = Literal["tracked", "late", "full"]
 UnmatchedReason = Literal["no_order", "expired", "over_returned"]
 
@@ -46,7 +48,8 @@ class Lesson(NamedTuple):
     """What a cohort teaches at the ages it has passed since it last taught; weights in units.
 
     ``negatives`` can be below 0 where returns retract more than units still out add.
-    ``delays``: (bin, returns in it, returns before it). ``first_sold``: units sold, the first time.
+    ``delays``: (bin, returns in it, returns before it), where there were any. ``first_sold``: units
+    sold, the first time.
     """
 
     category: str
@@ -122,7 +125,7 @@ def give_back(
         return Unmatched(units, "no_order")
     sold, left, time_ms = line
     delay_days = (now_ms - cohort.day * DAY_MS - time_ms) / DAY_MS
-    if delay_days >= DELAY_DAYS[-1] or cohort.milestones_done == len(DELAY_DAYS):
+    if delay_days >= DELAY_DAYS[-1] or cohort.milestones_done == AGES:
         return Unmatched(units, "expired")
     if left == 0:
         return Unmatched(units, "over_returned")
@@ -164,7 +167,7 @@ def mean_ln_price(cohort: ReturnCohort) -> float:
 def due(cohort: ReturnCohort, day: int) -> bool:
     """Whether the youngest unit has passed the next age by the start of event day ``day``."""
     done = cohort.milestones_done
-    return done < len(DELAY_DAYS) and day - cohort.day > DELAY_DAYS[done]
+    return done < AGES and day - cohort.day > DELAY_DAYS[done]
 
 
 def days_due(previous_day: int, day: int) -> list[int]:
@@ -202,31 +205,33 @@ def mature(
     Source: O. Chapelle (2014), Modeling delayed feedback in display advertising, KDD: a label not
     seen yet is negative only with the probability that it will stay so.
     """
-    positives = negatives = expected = 0.0
+    age, elapsed_days = cohort.milestones_done, day - cohort.day
+    first_sold = cohort.sold if age == 0 else 0.0
+    sold, returned, exposed = cohort.sold, cohort.returned, cohort.exposed_share
+    share, given, before = exposed, cohort.negative_share, sum(returned[:age])
+    positives = negatives = 0.0
     delays: list[tuple[int, float, float]] = []
-    first_sold = cohort.sold if cohort.milestones_done == 0 else 0.0
-    while due(cohort, day):
-        age = cohort.milestones_done
-        share = delay_shares[age]
-        negative_share = (1.0 - pooled_rate) * share / (1.0 - pooled_rate * share)
-        came, before = cohort.returned[age], sum(cohort.returned[:age])
-        out = max(cohort.sold - before - came, 0.0)
+    while age < AGES and elapsed_days > DELAY_DAYS[age]:
+        share, came = delay_shares[age], returned[age]
+        owed = (1.0 - pooled_rate) * share / (1.0 - pooled_rate * share)
         positives += came
-        negatives += out * (negative_share - cohort.negative_share) - came * cohort.negative_share
-        expected += cohort.sold * pooled_rate * (share - cohort.exposed_share)
-        delays.append((age, came, before))
-        cohort.exposed_share, cohort.negative_share = share, negative_share
-        cohort.milestones_done = age + 1
+        negatives += max(sold - before - came, 0.0) * (owed - given) - came * given
+        if came + before > 0.0:
+            delays.append((age, came, before))
+        before += came
+        given = owed
+        age += 1
+    cohort.milestones_done, cohort.exposed_share, cohort.negative_share = age, share, given
     return Lesson(
-        category=category,
-        segment=cohort.segment,
-        ln_price=mean_ln_price(cohort),
-        positives=positives,
-        negatives=negatives,
-        expected=expected,
-        first_sold=first_sold,
-        delays=tuple(delays),
-        closed=cohort.milestones_done == len(DELAY_DAYS),
+        category,
+        cohort.segment,
+        mean_ln_price(cohort),
+        positives,
+        negatives,
+        sold * pooled_rate * (share - exposed),
+        first_sold,
+        tuple(delays),
+        age == AGES,
     )
 
 

@@ -7,7 +7,7 @@ learns at day ticks only, from the lessons of `models.cohorts`. A product's own 
 
 import math
 from collections.abc import Hashable, Iterable, Mapping
-from itertools import groupby
+from math import fsum
 from typing import Any, NamedTuple
 
 from river import base, linear_model, optim
@@ -169,19 +169,21 @@ class ReturnRateModel(base.Classifier):
     def learn_lessons(self, lessons: Iterable[Lesson]) -> None:
         """Learn what cohorts taught at one day tick, in an order that is their own.
 
-        Lessons are sorted, then summed by category, segment and price bin at their mean price:
-        the result depends neither on the order of the argument nor on how lessons were stored.
+        Lessons are summed by category, segment and price bin at their mean price. Sums are exactly
+        rounded (`math.fsum`) and groups sorted, so the result depends neither on the order of the
+        argument nor on how lessons were stored.
         """
-        ordered = sorted(lessons)
-        for _, group in groupby(ordered, key=_group):
-            self._learn_group(list(group))
-        for lesson in ordered:
-            for age, came, before in lesson.delays:
-                if age > 0:
-                    pair = self._delays[age - 1]
-                    pair[0] += came
-                    pair[1] += before
-        for pair in self._delays:
+        groups: dict[tuple[str, str, int], list[Lesson]] = {}
+        delays: list[tuple[int, float, float]] = []
+        for lesson in lessons:
+            key = (lesson.category, lesson.segment, round(lesson.ln_price / LN_PRICE_BIN))
+            groups.setdefault(key, []).append(lesson)
+            delays += lesson.delays
+        for key in sorted(groups):
+            self._learn_group(groups[key])
+        for age, pair in enumerate(self._delays, start=1):
+            pair[0] = fsum([pair[0], *(came for bin_, came, _ in delays if bin_ == age)])
+            pair[1] = fsum([pair[1], *(before for bin_, _, before in delays if bin_ == age)])
             kept = min(1.0, DELAY_MEMORY_RETURNS / (pair[0] + pair[1]))
             pair[0] *= kept
             pair[1] *= kept
@@ -203,13 +205,13 @@ class ReturnRateModel(base.Classifier):
         )
 
     def _learn_group(self, group: list[Lesson]) -> None:
-        positives = sum(lesson.positives for lesson in group)
-        negatives = sum(lesson.negatives for lesson in group)
+        positives = fsum(lesson.positives for lesson in group)
+        negatives = fsum(lesson.negatives for lesson in group)
         sizes = [lesson.positives + abs(lesson.negatives) for lesson in group]
-        total = sum(sizes)
+        total = fsum(sizes)
         if total <= 0.0:
             return
-        ln_price = sum(n * one.ln_price for n, one in zip(sizes, group, strict=True)) / total
+        ln_price = fsum(n * one.ln_price for n, one in zip(sizes, group, strict=True)) / total
         first = group[0]
         row = self._row(
             {"category": first.category, "segment": first.segment, "ln_price": ln_price}
@@ -326,10 +328,6 @@ def curve(
         slope_log=rate * growth / (span * position * (1.0 - position)),
         sd=min(rate * math.sqrt(relative), span),
     )
-
-
-def _group(lesson: Lesson) -> tuple[str, str, int]:
-    return lesson.category, lesson.segment, round(lesson.ln_price / LN_PRICE_BIN)
 
 
 def _mean_effect(effects: Mapping[str, tuple[float, float]], kind: str) -> float:
