@@ -9,6 +9,7 @@ from models import breaker, returns_book
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round
 from models.partition import PartitionState
+from models.path import EPOCH
 from models.prior import prior_sha256
 from schemas.codec import canonical
 from schemas.errors import FieldError
@@ -165,7 +166,7 @@ def _look(context: Context, state: SkuState) -> None:
     if epoch_is_over(partition, state, context.now_ms):
         closed = close_epoch(state, context.now_ms)
         begin_epoch(partition, state, entry, context.now_ms)
-        context.ask(state, "epoch", closed)
+        context.ask(state, EPOCH, closed)
     elif state.decide_anew is not None:
         context.ask(state, state.decide_anew)
     elif breaker.cooled_down(state.breaker, context.now_ms, policy.breaker) != state.breaker:

@@ -170,16 +170,22 @@ def traffic_counted(
 def price_applied(
     context: Context, state: SkuState, entry: CatalogueEntry, event: PriceApplied
 ) -> None:
-    """What the shop shows from now on: epochs follow it rather than what we published."""
+    """What the shop shows from now on: epochs follow it rather than what we published.
+
+    A shop that follows our price asks for no decision; one that sets its own does.
+    """
     require_currency(entry, event.currency)
     if state.applied_minor == event.price_minor and state.epoch is not None:
         return
     state.applied_minor = event.price_minor
-    if event.price_minor != state.published_minor:
-        state.exogenous_log = _promotion_log(context, state.sku)
+    follows = event.price_minor == state.published_minor
+    state.exogenous_log = (
+        state.published_exogenous_log if follows else _promotion_log(context, state.sku)
+    )
     closed = close_epoch(state, context.now_ms)
     begin_epoch(context.partition, state, entry, context.now_ms)
-    context.ask(state, "price applied", closed)
+    if not follows:
+        context.ask(state, "price applied", closed)
 
 
 def _promotion_log(context: Context, sku: str) -> float:

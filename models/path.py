@@ -28,6 +28,7 @@ class PricePath(NamedTuple):
     exogenous_log: float
 
 
+EPOCH = "epoch"  # the trigger at which a new probe is drawn; others keep the present one
 EXPLORATION = "exploration"
 EXPERT = "expert price"
 OPTIMUM = "with stock and risk"
@@ -82,8 +83,11 @@ def _aim(
         and math.sqrt(posed.full.elasticity_variance) >= decision.exploration_elasticity_sd_min
         and cost_share <= decision.exploration_profit_share_max
     ):
-        sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
-        return optimum * math.exp(sign * decision.exploration_log), EXPLORATION
+        probe_log = state.published_exogenous_log
+        if probe_log == 0.0 or posed.request.trigger == EPOCH:
+            sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
+            probe_log = sign * decision.exploration_log
+        return optimum * math.exp(probe_log), EXPLORATION
     return optimum, OPTIMUM
 
 

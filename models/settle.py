@@ -214,7 +214,7 @@ def _decision(
         reasons=verdict.reasons,
         confidence=round(max(0.0, 1.0 - 1.645 * sd / max(abs(posed.full.elasticity), 1e-9)), 4),
         acceptable=_acceptable(partition, posed, at, chosen_minor) if at.finite else None,
-        exogenous_log=path.exogenous_log if chosen_minor == path.wanted_minor else 0.0,
+        exogenous_log=_exogenous_log(posed, path, chosen_minor),
         greeks=minor_greeks(at, posed) if at.finite else None,
         record=(
             build_record(posed, path, at, steps_at, after)
@@ -226,6 +226,13 @@ def _decision(
         policy_sha256=partition.policy_sha256,
         prior_sha256=partition.prior_sha256,
     )
+
+
+def _exogenous_log(posed: Posed, path: PricePath, chosen_minor: int) -> float:
+    """What exploration added to the chosen log price; a price that stays keeps its part."""
+    if chosen_minor != path.wanted_minor:
+        return posed.state.published_exogenous_log
+    return path.exogenous_log
 
 
 def _margin_pct(posed: Posed, price_minor: int) -> float:
@@ -258,11 +265,12 @@ def _remember(partition: PartitionState, posed: Posed, path: PricePath, chosen_m
             state.day_open_minor = state.published_minor
     gate.published(partition.gates[state.sku], chosen_minor, now_ms)
     partition.touch(f"gate/{state.sku}")
+    state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor
     state.published_minor, state.published_ms = chosen_minor, now_ms
     if not moved:
         return
     if state.applied_minor is None:
-        state.exogenous_log = path.exogenous_log
+        state.exogenous_log = state.published_exogenous_log
         close_epoch(state, now_ms)
         begin_epoch(partition, state, posed.entry, now_ms)

@@ -104,6 +104,7 @@ class SkuState(Struct, kw_only=True):
     applied_minor: int | None = None
     published_minor: int | None = None
     published_ms: int | None = None
+    published_exogenous_log: float = 0.0
     day_open_minor: int | None = None
     day_open: int | None = None
     exogenous_log: float = 0.0
