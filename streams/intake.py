@@ -22,7 +22,7 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 from schemas import tape
-from schemas.codec import Accepted, decode_event
+from schemas.codec import decode_event
 from schemas.errors import EventError
 from schemas.events import ClockTicked, ProductListed, rfc3339
 from schemas.tape import Source
@@ -44,7 +44,6 @@ class Append(NamedTuple):
     value: bytes
     partition: int | None
     event_time_ms: int
-    listing: tuple[str, Route] | None = None  # a new SKU and where it goes from now on
 
 
 class Refuse(NamedTuple):
@@ -101,7 +100,7 @@ class Intake:
 
     # -- one record
 
-    def classify(self, topic: str, record: Any, listed: dict[str, Route]) -> Verdict:
+    def classify(self, topic: str, record: Any, listed: dict[str, Route], now_ms: int) -> Verdict:
         """Decide about one record. Changes nothing, except what ticks have passed.
 
         Parameters
@@ -109,43 +108,32 @@ class Intake:
         topic : source topic, without prefix
         record : key, value, headers, partition, offset, timestamp, as fetched
         listed : SKUs that this batch lists, known before their routes are written
+        now_ms : wall clock, for the check against the future
         """
         try:
             accepted = decode_event(topic, record.key, record.value, record.headers)
-            self._check_time(accepted)
+            event = accepted.event
+            event_time_ms = event.event_time_ms
+            if event_time_ms > now_ms + FUTURE_MS_MAX:
+                raise _in_the_future(event_time_ms, now_ms)
+            value = tape.wrap(Source(topic, record.partition, record.offset), accepted.value)
             if topic == CONTROLS.name:
-                return self._control(record, accepted)
-            if isinstance(accepted.event, ProductListed):
-                return self._listing(record, accepted, listed)
+                if isinstance(event, ClockTicked) and not self._filter.passes(event_time_ms):
+                    return Drop()
+                return Append(None, value, None, event_time_ms)
+            if isinstance(event, ProductListed):
+                return self._listing(record, event, value, listed)
         except EventError as error:
             return Refuse(error)
-        sku = accepted.event.sku
+        sku = event.sku
         route = listed.get(sku) or self.routes.get(sku)
         if route is None:
             return Unrouted(sku)
-        return self._append(topic, record, accepted, route.partition)
+        return Append(sku.encode(), value, route.partition, event_time_ms)
 
-    def _check_time(self, accepted: Accepted) -> None:
-        event_time_ms = accepted.event.event_time_ms
-        latest_ms = self.now_ms() + FUTURE_MS_MAX
-        if event_time_ms > latest_ms:
-            raise EventError(
-                "future_event_time",
-                f"event_time was {rfc3339(event_time_ms)}; expected at most 5 minutes ahead of "
-                "intake's clock.",
-                field="event_time",
-                value=rfc3339(event_time_ms),
-                expected=f"at most {rfc3339(latest_ms)}",
-            )
-
-    def _control(self, record: Any, accepted: Accepted) -> Verdict:
-        event = accepted.event
-        if isinstance(event, ClockTicked) and not self._filter.passes(event.event_time_ms):
-            return Drop()
-        return self._append(CONTROLS.name, record, accepted, None)
-
-    def _listing(self, record: Any, accepted: Accepted, listed: dict[str, Route]) -> Verdict:
-        event = accepted.event
+    def _listing(
+        self, record: Any, event: ProductListed, value: bytes, listed: dict[str, Route]
+    ) -> Append:
         if record.key is None:
             raise EventError(
                 "missing_key",
@@ -156,12 +144,8 @@ class Intake:
                 expected=f"the event's sku {event.sku!r}",
             )
         family = event.family if event.family is not None else event.sku
-        route = Route(family, tape_partition(family, self.tape_partitions))
         known = listed.get(event.sku) or self.routes.get(event.sku)
-        if known is None:
-            listed[event.sku] = route
-            return self._append(PRODUCTS.name, record, accepted, route.partition, route)
-        if known.family != family:
+        if known is not None and known.family != family:
             raise EventError(
                 "family_changed",
                 f"family was {family!r}; expected {known.family!r}, which the first listing fixed.",
@@ -170,25 +154,10 @@ class Intake:
                 expected=known.family,
                 fix="Retire the product and list it under a new SKU.",
             )
-        return self._append(PRODUCTS.name, record, accepted, known.partition)
-
-    def _append(
-        self,
-        topic: str,
-        record: Any,
-        accepted: Accepted,
-        partition: int | None,
-        route: Route | None = None,
-    ) -> Append:
-        event = accepted.event
-        sku: str | None = getattr(event, "sku", None) if partition is not None else None
-        return Append(
-            key=None if sku is None else sku.encode(),
-            value=tape.wrap(Source(topic, record.partition, record.offset), accepted.value),
-            partition=partition,
-            event_time_ms=event.event_time_ms,
-            listing=(event.sku, route) if route is not None else None,
-        )
+        route = known or Route(family, tape_partition(family, self.tape_partitions))
+        if known is None:
+            listed[event.sku] = route
+        return Append(event.sku.encode(), value, route.partition, event.event_time_ms)
 
     # -- one batch
 
@@ -207,7 +176,8 @@ class Intake:
         records = [record for chunk in chunks for record in chunk.records]
         loop = asyncio.get_running_loop()
         listed: dict[str, Route] = {}
-        verdicts = [self.classify(topic, record, listed) for record in records]
+        now_ms = self.now_ms()
+        verdicts = [self.classify(topic, record, listed, now_ms) for record in records]
         if any(isinstance(verdict, Unrouted) for verdict in verdicts):
             # The products intake must not wait for itself: what precedes is in `listed`.
             if topic == PRODUCTS.name:
@@ -215,7 +185,7 @@ class Intake:
             else:
                 await loop.run_in_executor(self.executor, self.routes.settle, wanted)
             verdicts = [
-                self._again(topic, record, verdict)
+                self._again(topic, record, verdict, now_ms)
                 for record, verdict in zip(records, verdicts, strict=True)
             ]
         await self._send(self._letters(topic, records, verdicts))
@@ -234,11 +204,11 @@ class Intake:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self.executor, self.outbox.send, batch)
 
-    def _again(self, topic: str, record: Any, verdict: Verdict) -> Verdict:
+    def _again(self, topic: str, record: Any, verdict: Verdict, now_ms: int) -> Verdict:
         if not isinstance(verdict, Unrouted):
             return verdict
         # Without the batch's own listings: this record stands before them.
-        verdict = self.classify(topic, record, {})
+        verdict = self.classify(topic, record, {}, now_ms)
         if not isinstance(verdict, Unrouted):
             return verdict
         return Refuse(
@@ -275,6 +245,17 @@ class Intake:
         tick = self._proposer.propose(max(times_ms)) if times_ms else None
         if tick is not None:
             yield Send(CONTROLS.name, None, tick, 0)
+
+
+def _in_the_future(event_time_ms: int, now_ms: int) -> EventError:
+    return EventError(
+        "future_event_time",
+        f"event_time was {rfc3339(event_time_ms)}; expected at most 5 minutes ahead of intake's "
+        "clock.",
+        field="event_time",
+        value=rfc3339(event_time_ms),
+        expected=f"at most {rfc3339(now_ms + FUTURE_MS_MAX)}",
+    )
 
 
 def add_agents(app: App, intake: Intake, *, prefix: str, batch_records: int) -> None:

@@ -56,9 +56,9 @@ def code_of(verdict: Verdict) -> str:
 
 def test_an_event_goes_to_its_familys_partition_with_its_bytes_and_source() -> None:
     value = b'{ "type":"order_placed", "extra":1,' + orjson.dumps(order(1, "A"))[1:]
-    verdict = intake().classify("orders", record(value, key=b"A"), {})
+    verdict = intake().classify("orders", record(value, key=b"A"), {}, NOW_MS)
     assert isinstance(verdict, Append)
-    assert (verdict.key, verdict.partition, verdict.listing) == (b"A", 3, None)
+    assert (verdict.key, verdict.partition) == (b"A", 3)
     assert verdict.value == (
         b'{"source":{"topic":"orders","partition":2,"offset":7},"event":' + value + b"}"
     )
@@ -89,14 +89,14 @@ CASES = [  # why, topic, event, what becomes of it
 def test_what_becomes_of_a_record(
     why: str, topic: str, event: dict[str, Any] | bytes | None, expected: str
 ) -> None:
-    assert code_of(intake().classify(topic, record(event), {})) == expected
+    assert code_of(intake().classify(topic, record(event), {}, NOW_MS)) == expected
 
 
 def test_a_key_must_be_the_sku_and_a_listing_must_have_one() -> None:
-    wrong = intake().classify("orders", record(order(1, "A"), key=b"B"), {})
+    wrong = intake().classify("orders", record(order(1, "A"), key=b"B"), {}, NOW_MS)
     keyless = record(listing("C"))
     keyless.key = None
-    missing = intake().classify("products", keyless, {})
+    missing = intake().classify("products", keyless, {}, NOW_MS)
     assert (code_of(wrong), code_of(missing)) == ("key_mismatch", "missing_key")
 
 
@@ -112,20 +112,19 @@ def test_a_first_listing_makes_the_route_and_is_known_to_the_rest_of_its_batch()
         "currency": "EUR",
         "unit_cost_minor": 5,
     }
-    assert code_of(checker.classify("products", record(cost), listed)) == "Unrouted"
-    first = checker.classify("products", record(listing("N", family="F")), listed)
-    after = checker.classify("products", record(cost), listed)
+    assert code_of(checker.classify("products", record(cost), listed, NOW_MS)) == "Unrouted"
+    first = checker.classify("products", record(listing("N", family="F")), listed, NOW_MS)
+    after = checker.classify("products", record(cost), listed, NOW_MS)
     route = Route("F", tape_partition("F", 4))
     assert isinstance(first, Append)
     assert isinstance(after, Append)
-    assert first.listing == ("N", route)
     assert (first.partition, after.partition) == (route.partition, route.partition)
     assert (listed, routes) == ({"N": route}, {})  # published only after the tape has it
 
 
 def test_a_control_goes_to_every_partition() -> None:
     tick = record(tick_event(NOW_MS))
-    verdict = intake().classify("controls", tick, {})
+    verdict = intake().classify("controls", tick, {}, NOW_MS)
     assert isinstance(verdict, Append)
     assert (verdict.key, verdict.partition) == (None, None)
 
@@ -150,14 +149,14 @@ def test_each_new_minute_is_proposed_once(times_ms: list[int]) -> None:
 def test_a_tick_below_the_last_is_dropped() -> None:
     checker = intake()
     verdicts = [
-        checker.classify("controls", record(tick_event(NOW_MS + minute * MINUTE_MS)), {})
+        checker.classify("controls", record(tick_event(NOW_MS + minute * MINUTE_MS)), {}, NOW_MS)
         for minute in (0, 1, 1, 0, 2)
     ]
     assert [type(verdict) for verdict in verdicts] == [Append, Append, Drop, Drop, Append]
 
 
 def test_an_unknown_product_names_itself() -> None:
-    assert intake().classify("orders", record(order(1, "B")), {}) == Unrouted("B")
+    assert intake().classify("orders", record(order(1, "B")), {}, NOW_MS) == Unrouted("B")
 
 
 # -- on a real broker
