@@ -64,8 +64,9 @@ def open_epoch(
     -----
     The control is u = ln(P / P_ref) - exogenous part.
 
-    >>> open_epoch(0, 1100, 1000, rival_minor=None, exogenous_log=0.02, in_stock=True).control
-    0.07531017980432487
+    >>> opened = open_epoch(0, 1100, 1000, rival_minor=None, exogenous_log=0.02, in_stock=True)
+    >>> round(opened.control, 4)
+    0.0753
     """
     ln_price = math.log(price_minor / reference_price_minor)
     return OpenEpoch(
