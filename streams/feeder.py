@@ -21,7 +21,7 @@ Pace = Callable[[int], None]
 
 
 class Fed(NamedTuple):
-    """What was delivered: records by topic, and the end offset after each source partition."""
+    """What was delivered: records by topic, and the offset after the last by (topic, partition)."""
 
     records: dict[str, int]
     ends: dict[tuple[str, int], int]
@@ -45,10 +45,12 @@ class Feeder:
     def __init__(self, settings: Any, pace: Pace | None = None) -> None:
         self._settings = settings
         self._pace = pace
+        self._prefix_length = len(settings.topics.prefix)
         self._producer = Producer(
             {
                 **producer_config(settings),
                 "linger.ms": 20,
+                "log_level": 0,  # what goes wrong is raised
                 "message.timeout.ms": int(DELIVERY_DEADLINE_S * 1000),
                 "queue.buffering.max.messages": 2 * IN_FLIGHT_MAX,
             }
@@ -123,7 +125,8 @@ class Feeder:
             self._failed, self._failed_topic = error, message.topic()
             return
         self.delivered += 1
-        self._ends[message.topic(), message.partition()] = message.offset() + 1
+        source = message.topic()[self._prefix_length :]
+        self._ends[source, message.partition()] = message.offset() + 1
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
