@@ -93,11 +93,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         return consumer
 
-    async def on_start(self) -> None:
-        """Start aiokafka. A partition that is held back must not delay the others' fetches."""
-        await super().on_start()
-        self._ensure_consumer()._fetcher._prefetch_backoff = 0.0
-
     async def leave_group(self) -> None:
         """Tell the group that this member is gone."""
         await self.call_thread(self._leave_group)

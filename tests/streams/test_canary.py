@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import aiokafka
 import pytest
-from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.consumer import group_coordinator
 from faust.app import App as FaustApp
 from faust.app.base import App as FaustAppBase
 from faust.tables import recovery
@@ -37,7 +37,6 @@ OVERRIDDEN = {
     },
     (transport.ConsumerThread, driver.AIOKafkaConsumerThread): {
         "_create_worker_consumer",
-        "on_start",
     },
     (transport.App, FaustApp): {
         "__init__",
@@ -77,7 +76,6 @@ RELIED_ON = [
     (driver.AIOKafkaConsumerThread._create_worker_consumer, "fetch_max_wait_ms=1500"),
     (aiokafka.AIOKafkaConsumer.start, "fetch_max_wait_ms=self._fetch_max_wait_ms"),
     (aiokafka.AIOKafkaConsumer.start, "isolation_level=self._isolation_level"),
-    (fetcher.Fetcher, "backoff=self._prefetch_backoff"),
     (group_coordinator.GroupCoordinator, "LeaveGroupRequest(self.group_id, self.member_id)"),
 ]
 
