@@ -88,11 +88,17 @@ def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
 
 def cooled_down(breaker: BreakerState, now_ms: int, policy: BreakerPolicy) -> BreakerState:
     """OPEN becomes HALF_OPEN when its cool-down is over; a manual trip waits for its reset."""
-    if breaker.state != OPEN or MANUAL in breaker.reasons:
-        return breaker
-    if now_ms - breaker.since_ms < policy.cool_down_hours * HOUR_MS:
+    ends_ms = cool_down_ends_ms(breaker, policy)
+    if ends_ms is None or now_ms < ends_ms:
         return breaker
     return BreakerState(HALF_OPEN, now_ms, breaker.reasons)
+
+
+def cool_down_ends_ms(breaker: BreakerState, policy: BreakerPolicy) -> int | None:
+    """When an open breaker has cooled down; None where it is not open or waits for a reset."""
+    if breaker.state != OPEN or MANUAL in breaker.reasons:
+        return None
+    return breaker.since_ms + int(policy.cool_down_hours * HOUR_MS)
 
 
 def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: int) -> BreakerState:

@@ -7,7 +7,7 @@ import msgspec
 
 from models import breaker, returns_book
 from models.context import Context, Refused
-from models.market import begin_epoch, close_epoch, epoch_is_over, next_round
+from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
 from models.path import EPOCH
 from models.prior import prior_sha256
@@ -47,7 +47,7 @@ def policy_published(context: Context, event: PolicyPublished) -> None:
         if not partition.catalogue[sku].retired:
             state = partition.skus[sku]
             state.decide_anew = "policy"
-            partition.schedule(state, context.now_ms)
+            reschedule(partition, state)
             partition.touch(f"sku/{sku}")
 
 
@@ -172,9 +172,7 @@ def _look(context: Context, state: SkuState) -> None:
     elif breaker.cooled_down(state.breaker, context.now_ms, policy.breaker) != state.breaker:
         context.ask(state, "breaker cool-down")
     state.decide_anew = None
-    if state.due_ms is None and state.epoch is not None:
-        end_ms = state.epoch.start_ms + int(policy.decision.epoch_days_max * DAY_MS)
-        partition.schedule(state, next_round(max(end_ms, context.now_ms + 1), policy.decision))
+    reschedule(partition, state)
 
 
 def tick_reads(partition: PartitionState, event: ClockTicked, asked_ms: int) -> bool:

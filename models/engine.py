@@ -18,9 +18,10 @@ from models.settle import settle, stays
 from models.tile import Evaluation, Kernel
 from schemas import tape
 from schemas.errors import EngineError
-from schemas.events import ClockTicked, SkuEvent
+from schemas.events import ClockTicked, OrderPlaced, OrderReturned, SkuEvent
 
 WAVE_ROWS = 128  # two rows a decision: full tiles of 256
+_COUNTED = (OrderPlaced, OrderReturned)  # they count; no decision that waits reads what they write
 
 
 class Batch(NamedTuple):
@@ -37,7 +38,7 @@ class PartitionEngine:
     def __init__(self, state: PartitionState, kernel: Kernel) -> None:
         self.state = state
         self.kernel = kernel
-        self._wave: dict[str, Request] = {}
+        self._wave: dict[str, Posed] = {}
         self._outputs: list[Placed] = []
 
     @classmethod
@@ -98,8 +99,10 @@ class PartitionEngine:
             self._flush()
         context = observe(self.state, offset, record, value)
         self._outputs.extend(context.outputs)
+        if any(request.sku in self._wave for request in context.requests):
+            self._flush()
         for request in context.requests:
-            self._wave[request.sku] = request
+            self._pose(request)
         if len(self._wave) >= WAVE_ROWS:
             self._flush()
 
@@ -107,30 +110,30 @@ class PartitionEngine:
         """Whether a record reads or writes what a waiting decision will write or read."""
         event = record.event
         if isinstance(event, SkuEvent):
+            if isinstance(event, _COUNTED) and event.sku in self._wave:
+                # Where the shop says what it shows, a decision leaves its open epoch alone.
+                return self.state.skus[event.sku].applied_minor is None
             return event.sku in self._wave or getattr(event, "predecessor", None) in self._wave
         if isinstance(event, ClockTicked):
-            asked_ms = min(request.now_ms for request in self._wave.values())
+            asked_ms = min(posed.request.now_ms for posed in self._wave.values())
             return control_events.tick_reads(self.state, event, asked_ms)
         return True
+
+    def _pose(self, request: Request) -> None:
+        """Put a decision into the wave, posed as the state is now."""
+        found = pose(self.state, request)
+        if isinstance(found, Posed):
+            self._unblock(request)
+            self._wave[request.sku] = found
+        else:
+            self._block(request, found)
 
     def _flush(self) -> None:
         """Price the waiting decisions, in the order in which they were asked for."""
         if not self._wave:
             return
-        posed: list[Posed] = []
-        for request in self._wave.values():
-            found = pose(self.state, request)
-            if isinstance(found, Posed):
-                self._unblock(request)
-                posed.append(found)
-            else:
-                self._block(request, found)
+        posed = list(self._wave.values())
         self._wave.clear()
-        self._price(posed)
-
-    def _price(self, posed: list[Posed]) -> None:
-        if not posed:
-            return
         rows = [one.full for one in posed]
         solutions = self.kernel.solve(
             [row for one in posed for row in (one.frictionless, one.full)]

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import demand
+from models import breaker, demand
 from models.epoch import accrue, closes, observation, open_epoch
 from models.partition import PartitionState
 from schemas.policy import DecisionPolicy
@@ -95,7 +95,7 @@ def close_epoch(state: SkuState, now_ms: int) -> Closed | None:
 def begin_epoch(
     partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
 ) -> None:
-    """Open an epoch at the product's present price, if it has one, and schedule its end."""
+    """Open an epoch at the product's present price, if it has one."""
     price_minor = own_price_minor(state, entry)
     if entry.retired or price_minor is None or state.reference_price_minor is None:
         return
@@ -109,18 +109,28 @@ def begin_epoch(
         in_stock=in_stock(state),
         traffic_feed=state.traffic is not None,
     )
-    due_ms = now_ms + int(policy.epoch_days_max * DAY_MS)
-    partition.schedule(state, next_round(due_ms, policy))
+    reschedule(partition, state)
 
 
-def hasten(partition: PartitionState, state: SkuState) -> None:
-    """Bring the look at a product forward once its epoch has orders enough to close."""
-    epoch, policy = state.epoch, partition.policy.decision
-    if epoch is None or epoch.orders < policy.epoch_orders_close:
-        return
-    earliest = next_round(epoch.start_ms + int(policy.epoch_days_min * DAY_MS), policy)
-    if state.due_ms is None or earliest < state.due_ms:
-        partition.schedule(state, earliest)
+def reschedule(partition: PartitionState, state: SkuState) -> None:
+    """Set when the product is next looked at, from its state alone.
+
+    Whichever comes first: the end of its epoch, the end of its breaker's cool-down, or at once
+    where it is to be decided anew. Being a function of the state, it does not matter how many
+    changes of the state were made before it was called.
+    """
+    policy = partition.policy.decision
+    ends: list[int] = [0] if state.decide_anew is not None else []
+    epoch = state.epoch
+    if epoch is not None:
+        countable = epoch.orders if epoch.visits is None else epoch.covered_orders
+        enough = countable >= policy.epoch_orders_close
+        days = policy.epoch_days_min if enough else policy.epoch_days_max
+        ends.append(next_round(epoch.start_ms + int(days * DAY_MS), policy))
+    cool_ms = breaker.cool_down_ends_ms(state.breaker, partition.policy.breaker)
+    if cool_ms is not None:
+        ends.append(next_round(cool_ms, policy))
+    partition.schedule(state, min(ends, default=None))
 
 
 def epoch_is_over(partition: PartitionState, state: SkuState, now_ms: int) -> bool:

@@ -30,6 +30,7 @@ from schemas.state import (
 StateRecord = tuple[bytes, bytes | None]
 
 MANIFEST_KEY = b"manifest"
+SHARED_RECORDS = ("policy", "prior", "promotions", "returns")
 
 
 class PolicyRecord(msgspec.Struct, frozen=True):
@@ -63,7 +64,8 @@ class PartitionState:
         self.returns = ReturnRateModel()
         self.return_snapshot = self.returns.snapshot()
         self.due: list[tuple[int, str]] = []
-        self.dirty: dict[str, None] = {}
+        # The first batch writes down what was in force from the start, defaults included.
+        self.dirty: dict[str, None] = dict.fromkeys(SHARED_RECORDS)
 
     # -- writes that must reach the state topic ------------------------------------------------
 
@@ -138,7 +140,7 @@ class PartitionState:
 
     def all_records(self) -> list[tuple[bytes, bytes]]:
         """Every live record, sorted by key, the manifest last."""
-        keys = ["policy", "prior", "returns", "promotions"]
+        keys = list(SHARED_RECORDS)
         keys += [f"sku/{sku}" for sku in self.skus]
         keys += [f"catalogue/{sku}" for sku in self.catalogue]
         keys += [f"gate/{sku}" for sku in self.gates]

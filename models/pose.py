@@ -1,18 +1,21 @@
 """Pose the pricing problem of one product: kernel rows from what the fold knows."""
 
+import math
 from typing import NamedTuple
 
 from models import breaker, demand, guards
 from models.context import Request
 from models.market import RivalView, log_rival, rival_view
-from models.objective import Row
+from models.objective import PADDING, Row
 from models.partition import PartitionState
 from models.returns import ReturnCurve, curve
 from schemas.learned import DemandPosterior
+from schemas.policy import ObjectivePolicy
 from schemas.state import BreakerState, CatalogueEntry, SkuState
 
 DAY_MS = 86_400_000
 HORIZON_DAYS_MIN = 0.25
+DEMAND_PER_DAY_MIN = 1e-9
 SEARCH_LOW, SEARCH_HIGH = 0.2, 5.0  # of the larger of reference price and break-even price
 
 
@@ -55,56 +58,24 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     posterior = state.posterior
     if reason is not None or reference is None or cost_minor is None or posterior is None:
         return reason or "the product cannot be priced"
-    policy = partition.policy
-    rivals = rival_view(state, request.now_ms, policy.decision)
-    forecast = demand.forecast(posterior, log_rival(state, rivals), _control(state))
+    rivals = rival_view(state, request.now_ms, partition.policy.decision)
     returns = curve(
         partition.return_snapshot,
         state.returns,
         entry.category,
-        r_max=policy.objective.return_rate_max,
+        r_max=partition.policy.objective.return_rate_max,
     )
     handling, source = _handling(partition, entry, cost_minor)
     horizon, stock_units = _horizon(partition, state, entry, request.now_ms)
-    per_day = max(
-        forecast.demand_per_day * demand.mean_units_per_order(posterior) * _traffic_factor(state),
-        1e-9,
-    )
-    cost = cost_minor / reference
-    anchor = max(1.0, cost / entry.kept_share)
-    goal = policy.objective
-    full = Row(
-        unit_cost=cost,
+    full = _demand_row(partition.policy.objective, state, posterior, rivals, returns)._replace(
         return_cost=handling / reference,
         kept_share=entry.kept_share,
         horizon_days=horizon,
-        demand_per_day=per_day,
-        elasticity=forecast.elasticity,
-        rival_price=1.0 if rivals.robust_minor is None else rivals.robust_minor / reference,
-        rival_omega=0.0 if rivals.robust_minor is None else goal.rival_sensitivity,
-        rival_tau=goal.rival_threshold_log,
-        demand_volatility=goal.demand_volatility,
         stock=1.0 if stock_units is None else float(stock_units),
         unlimited=1.0 if stock_units is None else 0.0,
-        holding_cost_per_day=goal.holding_cost_share_per_day * cost,
-        continuation_value=goal.continuation_value_share * cost,
-        risk_aversion=goal.risk_aversion,
-        target_leftover=max(goal.target_leftover_days * per_day, 1.0),
-        value_volatility=goal.value_volatility_per_sqrt_day,
-        level_variance=forecast.v_bb,
-        level_elasticity_covariance=forecast.v_be,
-        elasticity_variance=forecast.v_ee,
-        return_min=returns.r_min,
-        return_max=returns.r_max,
-        return_intercept=returns.intercept,
-        return_linear=0.0,
-        return_log=returns.slope_log,
-        return_rate_sd=returns.sd,
-        exact_small_stock=1.0,
-        lower=SEARCH_LOW,
-        upper=SEARCH_HIGH * anchor,
     )
-    cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
+    full = _money_row(full, partition.policy.objective, cost_minor / reference)
+    cooled = breaker.cooled_down(state.breaker, request.now_ms, partition.policy.breaker)
     return Posed(
         request=request,
         state=state,
@@ -121,6 +92,51 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         stock_units=stock_units,
         allowed=_allowed(partition, state, entry, cost_minor, reference, request.now_ms, cooled),
         breaker=cooled,
+    )
+
+
+def _demand_row(
+    goal: ObjectivePolicy,
+    state: SkuState,
+    posterior: DemandPosterior,
+    rivals: RivalView,
+    returns: ReturnCurve,
+) -> Row:
+    """The row's beliefs: demand, its uncertainty, rivals, returns."""
+    forecast = demand.forecast(posterior, log_rival(state, rivals), _control(state))
+    orders_per_day = forecast.demand_per_day * _traffic_factor(state)
+    per_day = max(orders_per_day * demand.mean_units_per_order(posterior), DEMAND_PER_DAY_MIN)
+    return PADDING._replace(
+        demand_per_day=per_day,
+        elasticity=forecast.elasticity,
+        rival_price=math.exp(log_rival(state, rivals) or 0.0),
+        rival_omega=0.0 if rivals.robust_minor is None else goal.rival_sensitivity,
+        rival_tau=goal.rival_threshold_log,
+        demand_volatility=goal.demand_volatility,
+        target_leftover=max(goal.target_leftover_days * per_day, 1.0),
+        level_variance=forecast.v_bb,
+        level_elasticity_covariance=forecast.v_be,
+        elasticity_variance=forecast.v_ee,
+        return_min=returns.r_min,
+        return_max=returns.r_max,
+        return_intercept=returns.intercept,
+        return_linear=0.0,
+        return_log=returns.slope_log,
+        return_rate_sd=returns.sd,
+    )
+
+
+def _money_row(row: Row, goal: ObjectivePolicy, cost: float) -> Row:
+    """The row's money, from the unit cost over the reference price, and the search's bounds."""
+    return row._replace(
+        unit_cost=cost,
+        holding_cost_per_day=goal.holding_cost_share_per_day * cost,
+        continuation_value=goal.continuation_value_share * cost,
+        risk_aversion=goal.risk_aversion,
+        value_volatility=goal.value_volatility_per_sqrt_day,
+        exact_small_stock=1.0,
+        lower=SEARCH_LOW,
+        upper=SEARCH_HIGH * max(1.0, cost / row.kept_share),
     )
 
 

@@ -23,7 +23,9 @@ def sold(partition: PartitionState, state: SkuState, event: OrderPlaced) -> None
         cohort = cohorts.new_cohort(state.sku, event.segment, ordered_ms)
     line = cohorts.order_line_hash(event.order_id, event.line_id)
     ln_price = math.log(event.unit_price_minor / state.reference_price_minor)
-    if cohorts.sell(cohort, line, event.quantity, ln_price, ordered_ms) == "tracked":
+    today = partition.manifest.returns_day
+    kept = cohorts.sell(cohort, line, event.quantity, ln_price, ordered_ms, today=today)
+    if kept == "tracked":
         partition.put_cohort(name, cohort)
 
 
@@ -52,7 +54,7 @@ def returned(partition: PartitionState, state: SkuState, event: OrderReturned) -
 
 
 def _find(partition: PartitionState, sku: str, line: str) -> tuple[str, ReturnCohort | None]:
-    for name, cohort in partition.cohorts.get(sku, {}).items():
+    for name, cohort in sorted(partition.cohorts.get(sku, {}).items()):
         if line in cohort.lines:
             return name, cohort
     return "", None

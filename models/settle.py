@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from models import breaker, demand, gate
 from models.context import Output, Placed, alert
-from models.market import begin_epoch, close_epoch, next_round
+from models.market import begin_epoch, close_epoch, reschedule
 from models.partition import PartitionState
 from models.path import EXPERT, EXPLORATION, OPTIMUM, PricePath
 from models.pose import Posed
@@ -18,7 +18,6 @@ from schemas.outputs import Interval, PriceDecided, TapePosition
 from schemas.state import BreakerState
 
 DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
 PROFIT_SCALE_SHARE = 0.01  # scaled Delta is over at least this share of revenue, never over zero
 
 
@@ -78,11 +77,7 @@ def settle(
         outputs.append(Placed(request.offset, Output(topics.PRICES_LATEST.name, key, value)))
         _remember(partition, posed, path, chosen_minor)
     state.stock_at_decision_units = None if state.stock is None else state.stock.on_hand
-    if after.state == breaker.OPEN and breaker.MANUAL not in after.reasons:
-        cool_ms = int(partition.policy.breaker.cool_down_hours * HOUR_MS)
-        due_ms = next_round(after.since_ms + cool_ms, partition.policy.decision)
-        if state.due_ms is None or due_ms < state.due_ms:
-            partition.schedule(state, due_ms)
+    reschedule(partition, state)
     partition.touch(f"sku/{state.sku}")
     return outputs
 
