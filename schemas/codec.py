@@ -14,7 +14,7 @@ import orjson
 
 from schemas import cloudevents
 from schemas.errors import EngineError, EventError
-from schemas.events import SOURCE_TYPES, AnyEvent
+from schemas.events import SOURCE_TYPES, AnyEvent, EngineChanged
 from schemas.topics import EVENT_BYTES_MAX
 
 # Parsers give up at different depths, some at the depth of their caller's stack. What is accepted
@@ -23,8 +23,10 @@ NESTING_MAX = 64
 
 Headers = Iterable[tuple[str, bytes | None]]
 
+# A type that stands alone is decoded without its tag; in a union the tag is required. So each
+# union has one more member, which no source may send.
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    topic: msgspec.json.Decoder(Union[types])  # noqa: UP007 - built from a table
+    topic: msgspec.json.Decoder(Union[(*types, EngineChanged)])
     for topic, types in SOURCE_TYPES.items()
 }
 _TYPE_NAMES: dict[str, tuple[str, ...]] = {
@@ -87,6 +89,8 @@ def decode_event(
         raise _refuse("not_json", "value", _excerpt(value), f"UTF-8 JSON ({error})") from None
     except RecursionError:
         raise _too_deep(value) from None
+    if type(event) is EngineChanged:
+        raise _unknown_type(topic, '"engine_changed"')
     sku = getattr(event, "sku", None)
     if key is not None and sku is not None and key != sku.encode():
         raise _refuse("key_mismatch", "key", _excerpt(key), f"the event's sku {sku!r}, or no key")
@@ -182,6 +186,10 @@ def _excerpt(value: bytes) -> str:
     return value[:80].decode("utf-8", "backslashreplace")
 
 
+def _unknown_type(topic: str, shown: str) -> EventError:
+    return _refuse("unknown_type", "type", shown, f"one of {', '.join(_TYPE_NAMES[topic])}")
+
+
 def _invalid(topic: str, value: bytes, error: msgspec.ValidationError) -> EventError:
     place = _PLACE.match(str(error))
     expected = place["expected"] if place else str(error)
@@ -191,8 +199,7 @@ def _invalid(topic: str, value: bytes, error: msgspec.ValidationError) -> EventE
         field = f"{path}.{missing['name']}" if path else missing["name"]
         return _refuse("missing_field", field, "missing", "a value")
     if path == "type":
-        expected = f"one of {', '.join(_TYPE_NAMES[topic])}"
-        return _refuse("unknown_type", "type", _value_at(value, path), expected)
+        return _unknown_type(topic, _value_at(value, path))
     if "Unknown currency" in expected:
         shown = _value_at(value, "currency")
         return _refuse("unknown_currency", "currency", shown, "an ISO 4217 code such as EUR")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas import tape
 from schemas.codec import NESTING_MAX, canonical, decode_event, nesting
 from schemas.errors import EngineError, EventError
+from schemas.events import SOURCE_TYPES
 from schemas.tape import Source
 from tests.schemas.samples import golden, golden_value, listings, orders, topics
 
@@ -143,6 +144,26 @@ def test_a_bad_event_is_refused_in_exact_words(
     assert (error.code, error.field, error.value, error.expected) == (code, field, shown, expected)
     assert str(error) == f"{field} was {'null' if shown is None else shown}; expected {expected}."
     assert error.exit_code == 3
+
+
+@pytest.mark.parametrize("one", golden(), ids=lambda one: one.name)
+def test_no_topic_takes_an_event_without_its_type(one: Any) -> None:
+    """Also where there is only one type: the tape has all of them."""
+    value = {name: content for name, content in one.value.items() if name != "type"}
+    with pytest.raises(EventError) as caught:
+        decode_event(one.topic, None, json.dumps(value).encode())
+    assert (caught.value.code, caught.value.field) == ("missing_field", "type")
+
+
+@pytest.mark.parametrize("topic", sorted(SOURCE_TYPES))
+def test_no_source_may_say_that_the_engine_changed(topic: str) -> None:
+    changed = {
+        "type": "engine_changed", "event_id": "e1", "event_time": "2026-03-01T09:30:00Z",
+        "fingerprint": "a", "previous": "b", "worker": "c",
+    }  # fmt: skip
+    with pytest.raises(EventError) as caught:
+        decode_event(topic, None, json.dumps(changed).encode())
+    assert (caught.value.code, caught.value.value) == ("unknown_type", '"engine_changed"')
 
 
 def test_a_key_is_the_sku_or_absent() -> None:
