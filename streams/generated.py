@@ -51,7 +51,7 @@ def cli_page() -> str:
         "Made from `--help` by `make generated`; a test keeps it current.",
         *_help_of(cli, "pricemaker", None),
     ]
-    context = click.Context(cli, info_name="pricemaker")
+    context = click.Context(cli, info_name="pricemaker", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
@@ -65,7 +65,11 @@ def cli_page() -> str:
 
 def _help_of(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
     context = click.Context(
-        command, info_name=name, parent=parent, terminal_width=HELP_COLUMNS, max_content_width=None
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=HELP_COLUMNS,
+        **command.context_settings,
     )
     yield f"{'#' * (2 + context.command_path.count(' '))} {context.command_path}"
     yield f"```text\n{command.get_help(context)}\n```"
