@@ -157,12 +157,16 @@ def _breaker_alert(
 ) -> list[Placed]:
     state = posed.state
     before, state.breaker = state.breaker, after
-    if before.state == after.state:
+    passed = [before.state]
+    for step in (posed.breaker.state, after.state):
+        if step != passed[-1]:
+            passed.append(step)
+    if len(passed) == 1:
         return []
     if after.state == breaker.OPEN:
         partition.manifest.counts.breaker_trips += 1
-    message = f"{before.state} -> {after.state}: {'; '.join(after.reasons) or 'canary passed'}"
-    evidence = {"from": before.state, "to": after.state, "reasons": list(assessed)}
+    message = f"{' -> '.join(passed)}: {'; '.join(after.reasons) or 'canary passed'}"
+    evidence = {"states": passed, "reasons": list(assessed)}
     request = posed.request
     return [
         alert(

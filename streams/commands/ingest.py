@@ -15,6 +15,7 @@ from streams.adapters.online_retail import (
     modal_prices,
 )
 from streams.adapters.open_rows import open_rows
+from streams.commands.feeding import ahead_option, make_feeder
 from streams.event_files import EventWriter, read_events
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
@@ -32,9 +33,16 @@ def command() -> None:
 
 @command.command("events")
 @click.argument("file", type=FILE)
+@ahead_option
 @bootstrap_option
 @command_options()
-def events(output: Output, config_file: Path | None, bootstrap: str | None, file: Path) -> None:
+def events(
+    output: Output,
+    config_file: Path | None,
+    bootstrap: str | None,
+    ahead_max: int | None,
+    file: Path,
+) -> None:
     """Produce an event file (JSON lines, or .gz) to the source topics.
 
     Example: pricemaker ingest events events.jsonl.gz
@@ -42,7 +50,7 @@ def events(output: Output, config_file: Path | None, bootstrap: str | None, file
     size = max(file.stat().st_size, 1)
     with progress_bar(output, f"sending {file.name}") as advance:
         records = read_events(file, lambda position: advance(position / size))
-        fed = _feeder(config_file, bootstrap).feed(records)
+        fed = make_feeder(config_file, bootstrap, ahead_max).feed(records)
     total = sum(fed.records.values())
     output.document(
         {"records": total, "records_by_topic": dict(sorted(fed.records.items()))},
@@ -89,6 +97,7 @@ def events(output: Output, config_file: Path | None, bootstrap: str | None, file
     "--cancel-hours", type=click.IntRange(0, 720), default=24, show_default=True,
     help="A return within so many hours of its order is a cancellation.",
 )  # fmt: skip
+@ahead_option
 @click.option("--day-first", is_flag=True, help="CSV export: dates are day/month/year.")
 @bootstrap_option
 @command_options()
@@ -101,6 +110,7 @@ def online_retail(
     to_kafka: bool,
     dry_run: bool,
     day_first: bool,
+    ahead_max: int | None,
     **assumed: Any,
 ) -> None:
     """Turn the UCI data set Online Retail into events.
@@ -128,7 +138,7 @@ def online_retail(
                 for topic, value in records:
                     writer.write_event(topic, value)
         elif to_kafka:
-            feeder = _feeder(config_file, bootstrap)
+            feeder = make_feeder(config_file, bootstrap, ahead_max)
             feeder.feed((topic.decode(), value) for topic, value in records)
         else:
             for _ in records:
@@ -136,13 +146,6 @@ def online_retail(
     report = converter.finish()
     document = report.as_dict() | {"assumptions": assumptions.stamps()}
     output.document(document, _report_text(report))
-
-
-def _feeder(config_file: Path | None, bootstrap: str | None) -> Any:
-    from streams.config import load_settings
-    from streams.feeder import Feeder
-
-    return Feeder(load_settings(config_file, {"kafka.bootstrap": bootstrap}))
 
 
 def _records(

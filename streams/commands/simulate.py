@@ -12,6 +12,7 @@ from models.simulator_customers import DAY_MS
 from models.simulator_habit import CostPlusHabit
 from models.simulator_truth import ShopSettings
 from schemas.errors import ConfigError, ServiceError
+from streams.commands.feeding import ahead_option, make_feeder
 from streams.event_files import EventWriter, SourceRecord
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
@@ -38,6 +39,7 @@ TRUTH_SUFFIX = ".truth.json"
 )  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Event file to write.")
 @click.option("--to-kafka", is_flag=True, help="Produce to the source topics instead.")
+@ahead_option
 @bootstrap_option
 @command_options()
 def command(
@@ -51,6 +53,7 @@ def command(
     start: str,
     out: Path | None,
     to_kafka: bool,
+    ahead_max: int | None,
 ) -> None:
     """Make the events of a simulated shop that prices by habit: cost plus, looked at weekly.
 
@@ -72,7 +75,7 @@ def command(
                     writer.write(topic, value)
             _write(out.with_name(out.name + TRUTH_SUFFIX), shop.truth_json())
         else:
-            _feed(config_file, bootstrap, records)
+            _feed(config_file, bootstrap, ahead_max, records)
     document = {
         "records": counts.total(),
         "records_by_topic": dict(sorted(counts.items())),
@@ -96,11 +99,13 @@ def _records(
         advance((shop.now_ms - begin_ms) / (end_ms - begin_ms))
 
 
-def _feed(config_file: Path | None, bootstrap: str | None, records: Iterator[SourceRecord]) -> None:
-    from streams.config import load_settings
-    from streams.feeder import Feeder
-
-    Feeder(load_settings(config_file, {"kafka.bootstrap": bootstrap})).feed(records)
+def _feed(
+    config_file: Path | None,
+    bootstrap: str | None,
+    ahead_max: int | None,
+    records: Iterator[SourceRecord],
+) -> None:
+    make_feeder(config_file, bootstrap, ahead_max).feed(records)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,0 +1,90 @@
+"""Pacing a feeder by a consumer group: send no further than so many records ahead of it.
+
+Source topics are read side by side. A year sent at once would put December's prices on the tape
+before January's orders; a feeder that stays close to the worker keeps the topics in step, as they
+are when events come in as they happen.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from schemas.errors import ServiceError
+from schemas.topics import SOURCES
+from streams.kafka_settings import client_config, group_id, topic_name
+
+ANSWER_S = 10.0
+LOOK_PAUSE_S = 0.05
+STANDSTILL_S = 120.0  # longer than a take-over lasts
+
+
+class GroupPace:
+    """Blocks while the worker's group is more than ``ahead_max`` source records behind.
+
+    Parameters
+    ----------
+    settings : kafka, worker and topics sections of the settings
+    ahead_max : records that may be on the source topics and not yet taken in
+    """
+
+    def __init__(self, settings: Any, ahead_max: int) -> None:
+        self._admin = AdminClient(client_config(settings))
+        self._group = group_id(settings)
+        self._topics = [topic_name(settings, source.name) for source in SOURCES]
+        self._ahead_max = ahead_max
+
+    def __call__(self, sent: int) -> None:
+        """Wait until the group is near enough.
+
+        Raises
+        ------
+        ServiceError : it has not moved for ``STANDSTILL_S``, or the broker does not answer
+        """
+        behind = self.behind()
+        deadline = time.monotonic() + STANDSTILL_S
+        while behind > self._ahead_max:
+            time.sleep(LOOK_PAUSE_S)
+            now_behind = self.behind()
+            if now_behind != behind:
+                behind, deadline = now_behind, time.monotonic() + STANDSTILL_S
+            elif time.monotonic() > deadline:
+                raise ServiceError(
+                    "group_stands_still",
+                    f"group {self._group} stayed {behind} records behind for {STANDSTILL_S:.0f} s.",
+                    fix="Start a worker, or feed without --ahead.",
+                )
+
+    def behind(self) -> int:
+        """Source records that are sent and not committed by the group."""
+        places = [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in self._admin.list_topics(topic, timeout=ANSWER_S).topics[topic].partitions
+        ]
+        ends = _answers(
+            self._admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest())).items()
+        )
+        group = ConsumerGroupTopicPartitions(self._group, places)
+        committed = self._admin.list_consumer_group_offsets([group])[self._group]
+        offsets = _ask(partial(committed.result, ANSWER_S)).topic_partitions
+        taken = sum(max(place.offset, 0) for place in offsets)
+        return sum(found.offset for found in ends) - taken
+
+
+def _answers(futures: Any) -> list[Any]:
+    return [_ask(partial(future.result, ANSWER_S)) for _, future in futures]
+
+
+def _ask(question: Callable[[], Any]) -> Any:
+    try:
+        return question()
+    except Exception as error:
+        raise ServiceError(
+            "broker_unreachable",
+            f"offsets could not be read: {error}.",
+            fix="Check that the broker runs and that kafka.bootstrap is right.",
+        ) from error
