@@ -100,15 +100,25 @@ def feasible(found: Sequence[Bound], tick_minor: int) -> Feasible:
             active.append(bound)
             continue
         gave_way.append(bound.guard)
-        wants_more = bound.low_minor > low
-        nearest = (
-            _tick_at_or_below(high, tick_minor)
-            if wants_more
-            else _tick_at_or_above(low, tick_minor)
-        )
+        nearest = _nearest_tick(bound, low, high, tick_minor)
         low = high = nearest
         active.append(Bound(bound.guard, nearest, nearest))
     return Feasible(low, high, tuple(active), tuple(gave_way))
+
+
+def _nearest_tick(bound: Bound, low_minor: float, high_minor: float, tick_minor: int) -> float:
+    """The tick from ``low_minor`` to ``high_minor`` nearest to a bound that holds none of them.
+
+    As near below as above: the lower one, for the buyer.
+    """
+    lowest = _tick_at_or_above(low_minor, tick_minor)
+    below = _tick_at_or_below(min(bound.high_minor, high_minor), tick_minor)
+    above = _tick_at_or_above(max(bound.low_minor, low_minor), tick_minor)
+    if below < lowest:
+        return above
+    if above > high_minor:
+        return below
+    return below if bound.low_minor - below <= above - bound.high_minor else above
 
 
 def clamp(price_minor: float, allowed: Feasible) -> tuple[Move, ...]:
