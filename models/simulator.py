@@ -92,11 +92,13 @@ class Shop:
         day, in_day_ms = divmod(start_ms - self._start_ms, DAY_MS)
         if in_day_ms == 0:
             self._begin_day(start_ms, day)
-        self._give_back(start_ms)
+        restocked = self._give_back(start_ms)
         self._arrivals(start_ms)
         self._show(start_ms, prices)
         self._rivals(start_ms)
         self._sell(start_ms)
+        for i, quantity in restocked:  # back on the shelf from the next step on
+            self._market.on_hand[i] += quantity
         self.now_ms = start_ms + self._step_ms
         if (self.now_ms - self._start_ms) % (self.settings.traffic_hours * HOUR_MS) == 0:
             self._count_traffic()
@@ -216,12 +218,12 @@ class Shop:
         for rival in range(int(catalogue.rivals[i])):
             self._tell_rival(at_ms, i, rival)
 
-    def _give_back(self, at_ms: int) -> None:
+    def _give_back(self, at_ms: int) -> list[tuple[int, int]]:
+        """Tell what comes back in this step; returns (product, units)."""
         back = sorted(self._later.pop(at_ms // self._step_ms, ()))
         for item in back:
             sku = self._skus[item.product]
             at = self._time_text(item.at_ms)
-            self._market.on_hand[item.product] += item.quantity
             if item.is_cancellation:
                 value = events.order_cancelled(at, sku, item.order, item.quantity)
                 self._book.add(item.at_ms, "orders", value)
@@ -239,6 +241,7 @@ class Shop:
             self.totals["contribution_minor"] -= (
                 self._margin_minor(item) + item.quantity * cost_minor
             )
+        return [(item.product, item.quantity) for item in back]
 
     def _arrivals(self, at_ms: int) -> None:
         for i in self._market.arrived(at_ms):

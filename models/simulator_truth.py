@@ -64,9 +64,8 @@ class ShopSettings:
         _require("step_hours", self.step_hours, divides, "a divisor of 24")
         whole = self.traffic_hours % self.step_hours == 0 and self.traffic_hours >= 1
         _require("traffic_hours", self.traffic_hours, whole, "whole steps")
-        start = datetime.fromisoformat(self.start)
-        midnight = start.tzinfo is not None and start.astimezone(UTC).time() == time(0)
-        _require("start", self.start, midnight, "midnight UTC such as 2025-01-06T00:00:00.000Z")
+        expected = "midnight UTC such as 2025-01-06T00:00:00.000Z"
+        _require("start", self.start, _is_midnight(self.start), expected)
         _require("bad_share", self.bad_share, 0 <= self.bad_share <= 0.5, "0 to 0.5")
 
     @property
@@ -209,6 +208,14 @@ def draw_truth(settings: ShopSettings, rng: np.random.Generator) -> Truth:
         lead_days=rng.uniform(3, 14, n),
         cover_days=rng.uniform(10, 40, n),
     )
+
+
+def _is_midnight(text: str) -> bool:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return moment.tzinfo is not None and moment.astimezone(UTC).time() == time(0)
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:

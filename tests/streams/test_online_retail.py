@@ -196,6 +196,17 @@ def test_old_lines_leave_the_window() -> None:
     assert applied(Converter(Assumptions(window_days=30)), rows) == [(0, 100)]
 
 
+def test_a_line_exactly_as_old_as_the_window_still_counts() -> None:
+    rows = [row(i, day, price) for i, (day, price) in enumerate([(0, 100), (13, 90), (14, 90)])]
+    assert applied(Converter(Assumptions()), rows) == [(0, 100)]
+
+
+def test_a_tie_goes_to_the_lower_price() -> None:
+    days_and_prices = [(0, 100), (1, 100), (5, 90), (6, 90), (7, 95), (16, 95)]
+    rows = [row(i, day, price) for i, (day, price) in enumerate(days_and_prices)]
+    assert applied(Converter(Assumptions()), rows) == [(0, 100), (5, 90)]
+
+
 def test_the_cost_follows_the_modal_price_only_where_that_is_asked_for() -> None:
     rows = [row(i, i, price) for i, price in enumerate([100, 90, 90, 90])]
     for cost_from, costs in (("first", [50]), ("modal", [50, 45]), ("year", [45])):
