@@ -6,6 +6,7 @@ not see their neighbours, so the bytes are the same however the tape was cut int
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from models import control_events
@@ -17,9 +18,18 @@ from models.pose import Posed, pose
 from models.settle import settle, stays
 from models.tile import Evaluation, Kernel
 from schemas import tape
+from schemas.codec import canonical
 from schemas.errors import EngineError
-from schemas.events import ClockTicked, OrderPlaced, OrderReturned, SkuEvent
+from schemas.events import (
+    EPOCH,
+    ClockTicked,
+    EngineChanged,
+    OrderPlaced,
+    OrderReturned,
+    SkuEvent,
+)
 
+ENGINE_SOURCE = "engine"  # the source named by announcements; no topic
 WAVE_ROWS = 128  # two rows a decision: full tiles of 256
 _COUNTED = (OrderPlaced, OrderReturned)  # they count; no decision that waits reads what they write
 
@@ -67,6 +77,31 @@ class PartitionEngine:
     def position(self) -> int:
         """Offset of the last applied tape record; -1 before the first."""
         return self.state.manifest.position
+
+    def announcement(self, source_offset: int, worker: str) -> bytes | None:
+        """The tape record that says that another engine than the last one prices from here on.
+
+        None where the state was made by this engine. Decisions name the engine that made them in
+        any case; the record tells an auditor where on the tape it changed.
+
+        Parameters
+        ----------
+        source_offset : above that of any announcement before, such as the tape's end
+        worker : who takes the partition over
+        """
+        previous = self.state.manifest.engine
+        if previous == self.kernel.fingerprint:
+            return None
+        event = EngineChanged(
+            event_id=f"engine-{self.partition}-{source_offset}",
+            event_time=EPOCH + timedelta(milliseconds=self.state.manifest.clock_ms or 0),
+            fingerprint=self.kernel.fingerprint,
+            previous=previous,
+            worker=worker,
+        )
+        return tape.wrap(
+            tape.Source(ENGINE_SOURCE, self.partition, source_offset), canonical(event)
+        )
 
     def apply(self, records: Sequence[tuple[int, bytes]], *, with_state: bool = True) -> Batch:
         """Fold records (tape offset, value), contiguous from ``position + 1``.

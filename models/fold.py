@@ -131,7 +131,7 @@ def _dead_letter(
         "dl_expected": refusal.expected,
         "dl_attempts": "1",
         "dl_application": "pricemaker",
-        "dl_version": partition.manifest.engine.partition(" ")[0],
+        "dl_version": partition.engine,
         "dl_failed_at": failed_at,
         "dl_tape": f"{number}-{offset}",
     }

@@ -49,6 +49,7 @@ class PartitionState:
     """Everything that the fold reads and writes. Mutable: one owner, one thread."""
 
     def __init__(self, partition: int, engine: str) -> None:
+        self.engine = engine.partition(" ")[0]  # what every decision of this process names
         self.manifest = Manifest(partition=partition, engine=engine, counts=Counts())
         self.skus: dict[str, SkuState] = {}
         self.catalogue: dict[str, CatalogueEntry] = {}

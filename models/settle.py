@@ -221,7 +221,7 @@ def _decision(
             else None
         ),
         tape=TapePosition(number, request.offset),
-        engine=partition.manifest.engine.partition(" ")[0],
+        engine=partition.engine,
         policy_sha256=partition.policy_sha256,
         prior_sha256=partition.prior_sha256,
     )

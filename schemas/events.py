@@ -250,8 +250,8 @@ class ClockTicked(Event, frozen=True, kw_only=True, tag="clock_ticked", gc=False
 class EngineChanged(Event, frozen=True, kw_only=True, tag="engine_changed", gc=False):
     """From here on another engine fingerprint prices this partition."""
 
-    fingerprint: Identifier
-    previous: Identifier
+    fingerprint: Annotated[str, Meta(min_length=1, max_length=2000)]
+    previous: Annotated[str, Meta(min_length=1, max_length=2000)]
     worker: Identifier
 
 
