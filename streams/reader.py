@@ -13,8 +13,10 @@ from streams import kafka_settings
 CONSUME_RECORDS_MAX = 5_000
 CONSUME_WAIT_S = 0.01  # a call returns only when this is over or that many records are there
 ANSWER_S = 10.0
+OUTAGE_S = 60.0  # how long a worker in the middle of its work waits for a broker that restarts
 RETRY_S = 0.1
-# What a broker answers while topics are being made, leaders move or coordinators load.
+# What a client says while topics are being made, leaders move, coordinators load or the broker
+# restarts.
 PASSING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -23,6 +25,13 @@ PASSING = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._DESTROY_BROKER,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
         KafkaError._TRANSPORT,
         KafkaError._TIMED_OUT,
         KafkaError._WAIT_COORD,
@@ -32,14 +41,14 @@ PASSING = frozenset(
 Answer = TypeVar("Answer")
 
 
-def ask(question: Callable[[], Answer], where: str) -> Answer:
-    """Ask the broker, again while its answer is one that passes, for ``ANSWER_S`` at most.
+def ask(question: Callable[[], Answer], where: str, deadline_s: float = ANSWER_S) -> Answer:
+    """Ask the broker, again while its answer is one that passes, until the deadline.
 
     Raises
     ------
     ServiceError : the last answer was an error
     """
-    deadline = time.monotonic() + ANSWER_S
+    deadline = time.monotonic() + deadline_s
     while True:
         try:
             return question()
@@ -49,7 +58,9 @@ def ask(question: Callable[[], Answer], where: str) -> Answer:
             time.sleep(RETRY_S)
 
 
-def log_range(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+def log_range(
+    consumer: Consumer, topic: str, partition: int, deadline_s: float = ANSWER_S
+) -> tuple[int, int]:
     """The first offset the broker holds, and the one after the last.
 
     Raises
@@ -60,29 +71,31 @@ def log_range(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]
     begin, end = ask(
         lambda: consumer.get_watermark_offsets(place, timeout=ANSWER_S, cached=False),
         f"{topic}[{partition}]",
+        deadline_s,
     )
     return begin, end
 
 
-def partitions_of(consumer: Consumer, topic: str) -> int:
+def partitions_of(consumer: Consumer, topic: str, deadline_s: float = ANSWER_S) -> int:
     """How many partitions a topic has; 0 when it does not exist.
 
     Raises
     ------
     ServiceError : the broker does not answer
     """
-    found = ask(lambda: consumer.list_topics(topic, timeout=ANSWER_S), topic).topics[topic]
+    answer = ask(lambda: consumer.list_topics(topic, timeout=ANSWER_S), topic, deadline_s)
+    found = answer.topics[topic]
     return 0 if found.error is not None else len(found.partitions)
 
 
-def require_partitions(consumer: Consumer, topic: str) -> int:
+def require_partitions(consumer: Consumer, topic: str, deadline_s: float = ANSWER_S) -> int:
     """How many partitions a topic has.
 
     Raises
     ------
     ServiceError : the broker does not answer, or the topic does not exist
     """
-    count = partitions_of(consumer, topic)
+    count = partitions_of(consumer, topic, deadline_s)
     if not count:
         raise ServiceError(
             "topic_missing",
@@ -108,7 +121,7 @@ def read_to_end(
     ------
     ServiceError : the broker does not answer, or the deadline passed
     """
-    begin, end = log_range(consumer, topic, partition)
+    begin, end = log_range(consumer, topic, partition, deadline_s)
     yield from read_range(consumer, topic, partition, begin, end, deadline_s)
 
 
@@ -131,10 +144,11 @@ def read_range(
             error = message.error()
             if error is None:
                 yield message
-            elif error.code() != KafkaError._PARTITION_EOF:
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if message.offset() >= end:
+                    return  # the last offsets may be transaction markers, which are no messages
+            elif error.code() not in PASSING:
                 raise unreachable(KafkaException(error), f"{topic}[{partition}]")
-            elif message.offset() >= end:
-                return  # the last offsets may be transaction markers, which are no messages
         if time.monotonic() > deadline:
             raise ServiceError(
                 "read_too_slow",

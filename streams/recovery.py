@@ -92,7 +92,7 @@ class Recovery:
             with reader.opened(self.settings, "state") as consumer:
                 records = self._read_state(consumer, partition)
                 # Only now: the last owner may have gone on until it was fenced.
-                tape = reader.log_range(consumer, self._tape_topic, partition)
+                tape = reader.log_range(consumer, self._tape_topic, partition, self.deadline_s)
         engine = (
             self.factory.restore(partition, records.items())
             if records
@@ -111,10 +111,11 @@ class Recovery:
     def _read_state(self, consumer: Any, partition: int) -> dict[bytes, bytes]:
         records: dict[bytes, bytes] = {}
         for message in reader.read_to_end(consumer, self._state_topic, partition, self.deadline_s):
-            if message.value() is None:
-                records.pop(message.key(), None)
+            key, value = message.key() or b"", message.value()
+            if value is None:
+                records.pop(key, None)
             else:
-                records[message.key()] = message.value()
+                records[key] = value
         return records
 
 

@@ -23,7 +23,7 @@ from streams.transport import BatchAbandoned
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
-CATCH_UP_DEADLINE_S = 30.0
+CATCH_UP_DEADLINE_S = reader.OUTAGE_S
 LISTING_POLL_S = 0.05
 LISTING_LOG_S = 10.0
 
@@ -155,7 +155,7 @@ class RouteTable:
         ServiceError : the broker does not answer
         """
         with self._asking:
-            count = reader.require_partitions(self._asker, self._products)
+            count = reader.require_partitions(self._asker, self._products, reader.OUTAGE_S)
             ends = self._ends(self._products, count)
         told = time.monotonic()
         while not self._listings_passed(ends):
@@ -168,7 +168,7 @@ class RouteTable:
 
     def _ends(self, topic: str, partitions: int) -> dict[int, int]:
         return {
-            partition: reader.log_range(self._asker, topic, partition)[1]
+            partition: reader.log_range(self._asker, topic, partition, reader.OUTAGE_S)[1]
             for partition in range(partitions)
         }
 
@@ -176,13 +176,17 @@ class RouteTable:
         places = [TopicPartition(self._products, partition) for partition in ends]
         with self._asking:
             committed = reader.ask(
-                lambda: self._asker.committed(places, timeout=reader.ANSWER_S), self._products
+                lambda: self._asker.committed(places, timeout=reader.ANSWER_S),
+                self._products,
+                reader.OUTAGE_S,
             )
             return all(self._passed_by(place, ends[place.partition]) for place in committed)
 
     def _passed_by(self, committed: TopicPartition, end: int) -> bool:
         """Whether no record is left below ``end``: transaction markers have offsets, too."""
-        begin, _ = reader.log_range(self._asker, self._products, committed.partition)
+        begin, _ = reader.log_range(
+            self._asker, self._products, committed.partition, reader.OUTAGE_S
+        )
         start = max(committed.offset, begin)  # below 0: nothing is committed yet
         if start >= end:
             return True
