@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from schemas import tape
 from schemas.codec import decode_event
 from schemas.errors import EventError
-from schemas.events import ClockTicked, ProductListed, rfc3339
+from schemas.events import ClockTicked, ProductListed, SkuEvent, rfc3339
 from schemas.tape import Source
 from schemas.topics import CONTROLS, PRODUCTS, ROUTES, SOURCES, TAPE
 from streams import dead_letters
@@ -117,7 +117,7 @@ class Intake:
             if event_time_ms > now_ms + FUTURE_MS_MAX:
                 raise _in_the_future(event_time_ms, now_ms)
             value = tape.wrap(Source(topic, record.partition, record.offset), accepted.value)
-            if topic == CONTROLS.name:
+            if not isinstance(event, SkuEvent):
                 if isinstance(event, ClockTicked) and not self._filter.passes(event_time_ms):
                     return Drop()
                 return Append(None, value, None, event_time_ms)
@@ -266,7 +266,7 @@ def add_agents(app: App, intake: Intake, *, prefix: str, batch_records: int) -> 
 
 def _add_agent(app: App, intake: Intake, name: str, topic: str, batch_records: int) -> None:
     async def work(chunks: Sequence[Chunk]) -> None:
-        await intake.append(name, chunks, lambda: app.consumer.is_current(chunks[0]))
+        await intake.append(name, chunks, lambda: app.chunk_consumer.is_current(chunks[0]))
 
     lane = Lane(app, f"intake-{name}", work, batch_records=batch_records)
 

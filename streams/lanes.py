@@ -37,7 +37,7 @@ class Lane:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self.name)
 
     async def _run(self) -> None:
-        consumer = self.app.consumer
+        consumer = self.app.chunk_consumer
         try:
             while chunks := self._take():
                 async with consumer.batch():
@@ -57,7 +57,7 @@ class Lane:
             if chunks and records + size > self.batch_records:
                 break
             chunk = self._queue.popleft()
-            if self.app.consumer.is_current(chunk):
+            if self.app.chunk_consumer.is_current(chunk):
                 chunks.append(chunk)
                 records += size
         return chunks

@@ -17,12 +17,11 @@ The versions are pinned and ``tests/streams/test_canary.py`` fails when a name u
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
@@ -30,7 +29,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.app import App as FaustApp
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
+from faust.types import TP, ConsumerMessage, TopicT
 
 from schemas.errors import ServiceError
 
@@ -73,7 +72,7 @@ class LogRange:
 StartOffsets = Callable[[Mapping[TP, LogRange], Callable[[], bool]], Awaitable[Mapping[TP, int]]]
 
 
-class ChunkSchema(Schema):
+class ChunkSchema(Schema):  # type: ignore[type-arg]
     """Passes a chunk through Faust's decoding untouched."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
@@ -85,6 +84,8 @@ class ChunkSchema(Schema):
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that runs aiokafka, with the settings Faust fixes by hand."""
+
+    app: "App"
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -107,6 +108,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 class ChunkConsumer(driver.Consumer):
     """The group's consumer: fetches runs, hands out chunks, commits what is done."""
+
+    app: "App"
+    _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.epoch = 0
@@ -173,7 +177,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def _fetch_once(self) -> None:
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)
+            await self.wait(self.can_resume_flow.wait())
             return
         limit = self.app.chunks_in_flight
         assigned = self._get_active_partitions()
@@ -181,7 +185,7 @@ class ChunkConsumer(driver.Consumer):
         if not wanted:
             # An empty set would mean "all" to aiokafka.
             self._released.clear()
-            await self.wait(self._released, timeout=FETCH_WAIT_S)
+            await self.wait(self._released.wait(), timeout=FETCH_WAIT_S)
             return
         held_back = len(wanted) < len(assigned)
         wait_s = FETCH_WAIT_HELD_BACK_S if held_back else FETCH_WAIT_S
@@ -211,7 +215,7 @@ class ChunkConsumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=None,
             key=None,
-            value=chunk,
+            value=chunk,  # type: ignore[arg-type]
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,
@@ -228,8 +232,8 @@ class ChunkConsumer(driver.Consumer):
         """Ignore Faust's own ack: only ``done`` counts."""
         return False
 
-    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
-        return list(self._next_commit)
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return iter(list(self._next_commit))
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._next_commit.get(tp)
@@ -354,9 +358,14 @@ class App(FaustApp):
         self.fetch_wait_ms: int = worker.fetch_wait_ms
         super().__init__(group_id, **options)
 
-    def chunks(self, topic: str) -> faust.Topic:
+    def chunks(self, topic: str) -> TopicT:
         """A topic whose agents get ``Chunk``s."""
         return self.topic(topic, schema=ChunkSchema())
+
+    @property
+    def chunk_consumer(self) -> ChunkConsumer:
+        """The group's consumer, as what it is."""
+        return cast(ChunkConsumer, self.consumer)
 
     def halt(self, error: BaseException) -> None:
         """End the worker at once: from here on nothing is acked."""

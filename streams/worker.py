@@ -246,7 +246,7 @@ class WorkerThread:
     An error that ended the worker is raised by ``progress``'s waits, and at the end of the block.
     """
 
-    def __init__(self, settings: Any, engine_factory: EngineFactory, **options: Any) -> None:
+    def __init__(self, settings: Any, engine_factory: EngineFactory | None, **options: Any) -> None:
         self.worker = Worker(settings, engine_factory, on_halt=self._halted, **options)
         self.progress = self.worker.progress
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)

@@ -48,7 +48,8 @@ def command(
         if isinstance(error, PricemakerError):
             report(error, output.as_json)
         else:
-            report_bug(error, output.as_json)
+            bug = error if isinstance(error, Exception) else RuntimeError(repr(error))
+            report_bug(bug, output.as_json)
         end_process(error)
 
     configure_logging(settings.worker.log_level)
