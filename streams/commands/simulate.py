@@ -80,6 +80,7 @@ def command(
         "records": counts.total(),
         "records_by_topic": dict(sorted(counts.items())),
         "totals": dict(sorted(shop.totals.items())),
+        "repeats": shop.repeats,
         "bad_records": dict(sorted(shop.bad_records.items())),
     }
     lines = [f"{counts.total():,} records of {days} days"]
