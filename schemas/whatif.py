@@ -147,7 +147,8 @@ def _plain(expected: str) -> str:
         return f"one of {', '.join(_SHAPES)}"
     if expected == "Number out of range":
         return "a number below 1e308"
-    return expected.removeprefix("Expected ").replace("`", "").replace("float", "number")
+    words = expected.removeprefix("Expected ").replace("`", "").replace("float", "a number")
+    return words.replace("-0.0", "0.0")
 
 
 def _value_at(document: object, path: str) -> object:
