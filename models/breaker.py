@@ -7,6 +7,8 @@ cool-down in event time HALF_OPEN allows one bounded canary step; a canary that 
 import math
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from schemas.policy import BreakerPolicy
 from schemas.state import BreakerState
 
@@ -16,6 +18,7 @@ OPEN: Final = "OPEN"
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 MANUAL = "manual trip"
+DOUBLINGS_MAX = 5
 
 
 class Evidence(NamedTuple):
@@ -91,14 +94,19 @@ def cooled_down(breaker: BreakerState, now_ms: int, policy: BreakerPolicy) -> Br
     ends_ms = cool_down_ends_ms(breaker, policy)
     if ends_ms is None or now_ms < ends_ms:
         return breaker
-    return BreakerState(HALF_OPEN, now_ms, breaker.reasons)
+    return replace(breaker, state=HALF_OPEN, since_ms=now_ms)
 
 
 def cool_down_ends_ms(breaker: BreakerState, policy: BreakerPolicy) -> int | None:
-    """When an open breaker has cooled down; None where it is not open or waits for a reset."""
+    """When an open breaker has cooled down; None where it is not open or waits for a reset.
+
+    Each opening without a clean canary between doubles the cool-down, up to 32 times: a product
+    that keeps failing is not tried, and reported, every day.
+    """
     if breaker.state != OPEN or MANUAL in breaker.reasons:
         return None
-    return breaker.since_ms + int(policy.cool_down_hours * HOUR_MS)
+    doublings = min(max(breaker.openings - 1, 0), DOUBLINGS_MAX)
+    return breaker.since_ms + int(policy.cool_down_hours * HOUR_MS) * 2**doublings
 
 
 def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: int) -> BreakerState:
@@ -106,7 +114,7 @@ def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: in
     if breaker.state == OPEN:
         return breaker
     if reasons:
-        return BreakerState(OPEN, now_ms, reasons)
+        return BreakerState(OPEN, now_ms, reasons, breaker.openings + 1)
     if breaker.state == HALF_OPEN:
         return BreakerState(CLOSED, now_ms, ())
     return breaker

@@ -6,7 +6,8 @@ For a tape partition, in this order (``docs/delivery.md`` says what happens when
 2. ``init_transactions``: the last owner is fenced, its open transaction aborted;
 3. read the state partition to its end: the last value of each key, without tombstones;
 4. restore the engine, whose position comes from the manifest in that state;
-5. check that the position lies inside the tape; reading goes on at position + 1.
+5. check that the position lies inside the tape; reading goes on at position + 1. Where the state
+   was made by another engine fingerprint, say so on the tape.
 
 For a source partition the committed offset is where to read on; it must lie inside the log.
 """
@@ -22,7 +23,7 @@ from schemas.errors import InputError
 from schemas.topics import STATE, TAPE
 from streams import reader
 from streams.kafka_settings import topic_name
-from streams.outbox import BatchRecords, Gate, TransactionalOutbox
+from streams.outbox import BatchRecords, Gate, IntakeOutbox, Send, TransactionalOutbox
 from streams.transport import LogRange
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Engine(Protocol):
     @property
     def position(self) -> int: ...
     def apply(self, records: Any) -> BatchRecords: ...
+    def announcement(self, source_offset: int, worker: str) -> bytes | None: ...
 
 
 class EngineFactory(Protocol):
@@ -99,6 +101,7 @@ class Recovery:
             else self.factory.new(partition)
         )
         check_position(partition, engine.position, *tape)
+        self._announce(engine, partition, tape[1])
         log.info(
             "tape[%d] taken over at position %d with %d state records in %.2f s",
             partition,
@@ -107,6 +110,18 @@ class Recovery:
             time.monotonic() - started,
         )
         return Held(partition, generation, engine, outbox)
+
+    def _announce(self, engine: Engine, partition: int, tape_end: int) -> None:
+        """Put on the tape that another engine than the last one prices from here on."""
+        announcement = engine.announcement(tape_end, self.settings.worker.id)
+        if announcement is None:
+            return
+        log.warning("tape[%d] is priced by another engine than before", partition)
+        outbox = IntakeOutbox(self.settings)
+        try:
+            outbox.send([Send(TAPE.name, None, announcement, partition)])
+        finally:
+            outbox.close()
 
     def _read_state(self, consumer: Any, partition: int) -> dict[bytes, bytes]:
         records: dict[bytes, bytes] = {}

@@ -50,6 +50,9 @@ class CountingEngine:
                 engine.counts[key.decode().removeprefix("sku/")] = orjson.loads(value)
         return engine
 
+    def announcement(self, source_offset: int, worker: str) -> bytes | None:
+        return None
+
     def apply(self, records: Sequence[tuple[int, bytes]]) -> Batch:
         check_contiguous(self.partition, self.position, records)
         outputs: list[Output] = []
