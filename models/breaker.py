@@ -106,7 +106,7 @@ def cool_down_ends_ms(breaker: BreakerState, policy: BreakerPolicy) -> int | Non
     if breaker.state != OPEN or MANUAL in breaker.reasons:
         return None
     doublings = min(max(breaker.openings - 1, 0), DOUBLINGS_MAX)
-    return breaker.since_ms + int(policy.cool_down_hours * HOUR_MS) * 2**doublings
+    return breaker.since_ms + (int(policy.cool_down_hours * HOUR_MS) << doublings)
 
 
 def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: int) -> BreakerState:

@@ -51,11 +51,12 @@ class Rival(Struct, frozen=True, gc=False):
 
 
 class BreakerState(Struct, frozen=True, gc=False):
-    """A circuit breaker: state, since when (event time), and why."""
+    """A circuit breaker: state, since when (event time), why, and openings since it last closed."""
 
     state: Literal["CLOSED", "HALF_OPEN", "OPEN"] = "CLOSED"
     since_ms: int = 0
     reasons: tuple[str, ...] = ()
+    openings: int = 0
 
 
 class Stock(Struct, frozen=True, gc=False):
@@ -86,6 +87,8 @@ class GateEntry(Struct, kw_only=True):
     published_minor: int | None
     published_day: int | None
     day_open_minor: int | None
+    minimum_resale_price_minor: dict[str, int] = {}
+    reference_price_minor: int | None = None
 
 
 class SkuState(Struct, kw_only=True):
