@@ -38,7 +38,8 @@ def product_listed(context: Context, event: ProductListed) -> None:
         retired=False,
         changed_ms=context.now_ms,
     )
-    partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event)
+    markup = partition.policy.objective.expert_markup_ratio
+    partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event, markup)
     partition.touch(f"catalogue/{event.sku}")
     partition.touch(f"gate/{event.sku}")
     state = partition.skus.get(event.sku)
@@ -112,7 +113,8 @@ def cost_changed(
         ),
         changed_ms=context.now_ms,
     )
-    gate.cost_changed(partition.gates[state.sku], event)
+    markup = partition.policy.objective.expert_markup_ratio
+    gate.cost_changed(partition.gates[state.sku], event, markup)
     partition.touch(f"catalogue/{state.sku}")
     partition.touch(f"gate/{state.sku}")
     _reference(context, state)

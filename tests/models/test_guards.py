@@ -29,7 +29,6 @@ PLAIN = GuardInputs(
     previous_minor=None,
     day_anchor_minor=None,
 )
-LOOSE = GuardPolicy(margin_floor_ratio=0.0, ceiling_reference_ratio=100.0, floor_reference_ratio=0)
 
 
 def priced(price_minor: float, inputs: GuardInputs, policy: GuardPolicy) -> tuple[int, Feasible]:
@@ -142,7 +141,10 @@ CASES = [
         {"unit_cost_minor": 541},
         {"tick_minor": 10, "margin_floor_ratio": 0.0}, 541.0, 550, (),
     ),
-    ("no price is below one tick", {"unit_cost_minor": 1}, {"floor_reference_ratio": 0}, 0.2, 2, ()),
+    (
+        "no price is below one tick",
+        {"unit_cost_minor": 1}, {"floor_reference_ratio": 0, "tick_minor": 10}, 0.2, 10, (),
+    ),
 ]  # fmt: skip
 
 
