@@ -100,6 +100,7 @@ def begin_epoch(
     if entry.retired or price_minor is None or state.reference_price_minor is None:
         return
     policy = partition.policy.decision
+    state.enough_ms = None
     state.epoch = open_epoch(
         now_ms,
         price_minor,
@@ -109,6 +110,19 @@ def begin_epoch(
         in_stock=in_stock(state),
         traffic_feed=state.traffic is not None,
     )
+    reschedule(partition, state)
+
+
+def count_on(partition: PartitionState, state: SkuState, now_ms: int) -> None:
+    """Note when the open epoch first had orders enough to close, and look at it in that round."""
+    epoch = state.epoch
+    if epoch is None:
+        return
+    countable = epoch.orders if epoch.visits is None else epoch.covered_orders
+    enough = countable >= partition.policy.decision.epoch_orders_close
+    if enough == (state.enough_ms is not None):
+        return
+    state.enough_ms = now_ms if enough else None
     reschedule(partition, state)
 
 
@@ -123,10 +137,11 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
     ends: list[int] = [0] if state.decide_anew is not None else []
     epoch = state.epoch
     if epoch is not None:
-        countable = epoch.orders if epoch.visits is None else epoch.covered_orders
-        enough = countable >= policy.epoch_orders_close
-        days = policy.epoch_days_min if enough else policy.epoch_days_max
-        ends.append(next_round(epoch.start_ms + int(days * DAY_MS), policy))
+        end_ms = epoch.start_ms + int(policy.epoch_days_max * DAY_MS)
+        if state.enough_ms is not None:
+            young_ms = epoch.start_ms + int(policy.epoch_days_min * DAY_MS)
+            end_ms = min(end_ms, max(young_ms, state.enough_ms))
+        ends.append(next_round(end_ms, policy))
     cool_ms = breaker.cool_down_ends_ms(state.breaker, partition.policy.breaker)
     if cool_ms is not None:
         ends.append(next_round(cool_ms, policy))

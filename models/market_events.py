@@ -5,9 +5,9 @@ from models.context import Context, Refused
 from models.market import (
     begin_epoch,
     close_epoch,
+    count_on,
     in_stock,
     log_rival,
-    reschedule,
     rival_view,
 )
 from schemas.events import (
@@ -48,8 +48,7 @@ def order_placed(
         state.late_orders += 1
     else:
         state.epoch = counted
-        if counted.orders == context.partition.policy.decision.epoch_orders_close:
-            reschedule(context.partition, state)
+        count_on(context.partition, state, context.now_ms)
         if counted.orders % FAST_SALES_LOOK_EVERY == 0:
             _look_at_rate_of_sale(context, state, entry)
     returns_book.sold(context.partition, state, event)
@@ -87,7 +86,7 @@ def order_cancelled(
             demand.units_cap(state.posterior),
             whole_line=line.whole_line,
         )
-        reschedule(context.partition, state)
+        count_on(context.partition, state, context.now_ms)
 
 
 def order_returned(
@@ -167,7 +166,7 @@ def traffic_counted(
     state.traffic = Traffic(state.traffic.reference_per_day, average, to_ms)
     if state.epoch is not None:
         state.epoch = epoch.add_visits(state.epoch, event.visits, from_ms, to_ms)
-        reschedule(context.partition, state)
+        count_on(context.partition, state, context.now_ms)
 
 
 def price_applied(

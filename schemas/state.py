@@ -113,6 +113,7 @@ class SkuState(Struct, kw_only=True):
     exogenous_log: float = 0.0
     version: int = 0
     due_ms: int | None = None
+    enough_ms: int | None = None
     decide_anew: str | None = None
     breaker: BreakerState = BreakerState()
     blocked: str | None = None
