@@ -8,6 +8,7 @@ from models import gate
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
+from models.partition import PartitionState
 from models.prior import adapt, inherit
 from schemas.events import CostChanged, ProductListed, ProductRetired, time_ms
 from schemas.state import CatalogueEntry, SkuState
@@ -18,7 +19,9 @@ def product_listed(context: Context, event: ProductListed) -> None:
     partition = context.partition
     known = partition.catalogue.get(event.sku)
     family = event.family or event.sku
-    if known is not None:
+    if known is None:
+        _require_family(partition, event, family)
+    else:
         require_currency(known, event.currency)
         if family != known.family:
             raise Refused("family_fixed", "family", family, f"{known.family}, fixed at listing")
@@ -55,7 +58,6 @@ def product_listed(context: Context, event: ProductListed) -> None:
 
 def _new_state(context: Context, event: ProductListed) -> SkuState:
     partition = context.partition
-    _require_family(context, event)
     state = SkuState(sku=event.sku)
     predecessor = None
     if event.predecessor is not None and event.succession == "replaces":
@@ -75,13 +77,12 @@ def _new_state(context: Context, event: ProductListed) -> SkuState:
     return state
 
 
-def _require_family(context: Context, event: ProductListed) -> None:
-    family = event.family or event.sku
+def _require_family(partition: PartitionState, event: ProductListed, family: str) -> None:
     related = [("anchors", sku) for sku in event.anchors]
     if event.predecessor is not None:
         related.append(("predecessor", event.predecessor))
     for field, sku in related:
-        entry = context.partition.catalogue.get(sku)
+        entry = partition.catalogue.get(sku)
         if entry is None or entry.family != family:
             raise Refused("not_in_family", field, sku, f"a listed product of family {family}")
 
