@@ -1,5 +1,6 @@
 """The pricing engine for the worker: one set of kernels, compiled once and kept on disk."""
 
+import gc
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from models.engine import PartitionEngine
 from models.tile import Kernel
 from streams.machine import read_machine
 
+COLLECTOR_THRESHOLDS = (50_000, 20, 100)  # objects, then runs of the younger generation
+
 
 def warm_kernel(cache_dir: Path | None) -> Kernel:
     """Compile the kernels, or load them from the folder of an earlier run."""
@@ -18,7 +21,12 @@ def warm_kernel(cache_dir: Path | None) -> Kernel:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         # Ours compile in about a second each: without this JAX would not think them worth it.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return Kernel.warm(machine=read_machine())
+    kernel = Kernel.warm(machine=read_machine())
+    # What is loaded by now stays. State is large and has no cycles: look at it rarely.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+    return kernel
 
 
 class PricingEngines:
