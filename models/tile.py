@@ -77,7 +77,8 @@ def _evaluate_tile(matrix: Array, prices: Array, used: Array) -> Array:
     """Return [2 PRICES + Greeks + parts, tile] for the last ``used`` of ``prices`` [PRICES, tile].
 
     The loop and the branch also keep their results in memory: a ``stack`` of unfinished
-    arithmetic compiles to scalar code, at four times the cost.
+    arithmetic compiles to scalar code, at four times the cost. The loop takes the last price too,
+    although the Greeks have its slope: a guard that moved nothing must cost exactly 0.
     """
     row = Row._make(matrix)
     fixed = fixed_parts(row)

@@ -1,5 +1,6 @@
 """What this machine's instructions are: part of the engine fingerprint."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -28,3 +29,13 @@ def read_machine(cpuinfo: Path = _CPUINFO) -> str:
     vector = sorted(flag for flag in flags if flag.startswith(_VECTOR_PREFIXES) or flag == "asimd")
     identity = [first_cpu[name] for name in _IDENTITY if name in first_cpu]
     return " ".join([architecture, *identity, *vector])
+
+
+def use_one_thread() -> None:
+    """Let JAX have one thread; call it before the first kernel is made.
+
+    JAX sizes its pool by ``NPROC`` when its CPU client starts. Tiles are too small to be shared
+    out, so more threads only hand work to each other: measured, a quarter slower. It moves no byte,
+    since the kernels are compiled for one thread in any case. An ``NPROC`` already set stays.
+    """
+    os.environ.setdefault("NPROC", "1")
