@@ -30,6 +30,7 @@ class PricePath(NamedTuple):
 
 EPOCH = "epoch"  # the trigger at which a new probe is drawn; others keep the present one
 EXPLORATION = "exploration"
+PROBE_KEPT = "exploration kept"
 EXPERT = "expert price"
 OPTIMUM = "with stock and risk"
 
@@ -47,7 +48,7 @@ def price_path(
     after = moves[-1].after_minor if moves else aimed
     wanted = guards.round_to_tick(after, posed.allowed, tick)
     exogenous = 0.0
-    if aim == EXPLORATION:
+    if aim in (EXPLORATION, PROBE_KEPT):
         plain_moves = guards.clamp(optimum, posed.allowed)
         plain = plain_moves[-1].after_minor if plain_moves else optimum
         exogenous = math.log(wanted / guards.round_to_tick(plain, posed.allowed, tick))
@@ -84,10 +85,10 @@ def _aim(
         and cost_share <= decision.exploration_profit_share_max
     ):
         probe_log = state.published_exogenous_log
-        if probe_log == 0.0 or posed.request.trigger == EPOCH:
-            sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
-            probe_log = sign * decision.exploration_log
-        return optimum * math.exp(probe_log), EXPLORATION
+        if probe_log != 0.0 and posed.request.trigger != EPOCH:
+            return optimum * math.exp(probe_log), PROBE_KEPT
+        sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
+        return optimum * math.exp(sign * decision.exploration_log), EXPLORATION
     return optimum, OPTIMUM
 
 

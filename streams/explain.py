@@ -180,6 +180,7 @@ _STEP_WORDS = {
     "frictionless optimum": "best price with unlimited stock and no risk",
     "with stock and risk": "stock, horizon and risk",
     "exploration": "exploration (a small probe to learn from)",
+    "exploration kept": "exploration, kept until its period ends",
     "expert price": "expert's mark-up, until demand is known to be elastic",
 }
 

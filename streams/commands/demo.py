@@ -16,6 +16,7 @@ from streams.config import load_settings
 from streams.output import Output, command_options
 
 SHOWN_MOVES = 18
+COLUMNS = (("at", 11), ("SKU", 9), ("price", 11), ("move", 8), ("margin", 7))
 
 
 @click.command("demo")
@@ -119,16 +120,11 @@ def _screen(demo: Any, seconds: float) -> Group:
         f"{counts.decisions:,} decisions   {counts.held:,} held   "
         f"{counts.breaker_trips:,} breaker trips   Ctrl-C ends"
     )
-    table = Table(box=None, pad_edge=False)
-    for name, right in (
-        ("at", 0),
-        ("SKU", 0),
-        ("price", 1),
-        ("move", 1),
-        ("margin", 1),
-        ("why", 0),
-    ):
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table = Table(box=None, pad_edge=False, expand=True)
+    for name, width in COLUMNS:
+        right = name in ("price", "move", "margin")
+        table.add_column(name, justify="right" if right else "left", width=width, no_wrap=True)
+    table.add_column("why", ratio=1, no_wrap=True)
     for move in list(demo.moves)[-SHOWN_MOVES:]:
         table.add_row(*_cells(move))
     return Group(head, "", table)
@@ -146,7 +142,9 @@ def _cells(move: Any) -> tuple[str, ...]:
     if move.previous_minor:
         change = f"{100.0 * (move.price_minor / move.previous_minor - 1.0):+.1f} %"
     margin = "" if move.margin_pct is None else f"{move.margin_pct:.1f} %"
-    return move.decided_at[5:16], move.sku, price, change, margin, "; ".join(move.reasons)
+    at = move.decided_at[5:16].replace("T", " ")
+    why = "; ".join(reason.replace("trigger: ", "") for reason in move.reasons)
+    return at, move.sku, price, change, margin, why
 
 
 def _line(move: Any) -> str:
