@@ -20,7 +20,7 @@ from tests.crash.observer import Observer
 from tests.crash.verifier import Verdict, verify
 from tests.crash.workers import System
 
-pytestmark = [pytest.mark.crash, pytest.mark.kafka]
+pytestmark = [pytest.mark.crash, pytest.mark.kafka, pytest.mark.timeout(900)]
 
 SEED = int(os.environ.get("CRASH_SEED", "20250106"))
 PARTITIONS = 4

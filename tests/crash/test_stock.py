@@ -14,7 +14,7 @@ from tests.crash.harness import Feed, Harness, Join, Sigkill, Sigterm, Start
 from tests.crash.observer import Observer
 from tests.crash.workers import System
 
-pytestmark = [pytest.mark.crash, pytest.mark.kafka]
+pytestmark = [pytest.mark.crash, pytest.mark.kafka, pytest.mark.timeout(900)]
 
 SEED = 20250106
 SKUS = 37
