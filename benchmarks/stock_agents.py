@@ -14,19 +14,17 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import faust
 import orjson
 import uvloop
-from faust.types import TP
 
 from benchmarks.harness import settings
 from schemas.topics import SOURCES
-from streams.app import _options
-from streams.transport import App, Chunk, LogRange
+from streams.app import build_app
+from streams.transport import App, Chunk
 from streams.worker_progress import WorkerProgress
 
 
@@ -68,26 +66,16 @@ def stock_app(bootstrap: str) -> faust.App:
 
 
 def chunk_app(bootstrap: str, prefix: str) -> App:
-    """Our transport, without intake and pricer."""
+    """Our transport, without intake and pricer; a group of its own, that of the role intake."""
     chosen = settings(bootstrap, prefix, Path(tempfile.mkdtemp()))
-
-    async def starts(
-        ranges: Mapping[TP, LogRange], still_ours: Callable[[], bool]
-    ) -> Mapping[TP, int]:
-        return {tp: found.begin for tp, found in ranges.items()}
+    worker = chosen.worker.model_copy(update={"role": "intake"})
+    chosen = chosen.model_copy(update={"worker": worker})
 
     def halt(error: BaseException) -> None:
         raise SystemExit(f"halted: {error!r}")
 
-    return App(
-        f"chunks-{uuid.uuid4().hex[:8]}",
-        halt=halt,
-        start_offsets=starts,
-        progress=WorkerProgress(chosen),
-        worker=chosen.worker,
-        take_over_deadline_s=60.0,
-        **_options(chosen),
-    )
+    progress = WorkerProgress(chosen)
+    return build_app(chosen, intake=None, pricer=None, progress=progress, halt=halt)
 
 
 def add_stock_agents(app: faust.App, prefix: str, meter: Meter) -> None:
