@@ -139,8 +139,7 @@ def read_events(
 class EventWriter:
     """Write an event file; it takes its name when it is whole.
 
-    >>> with EventWriter(path) as writer:           # doctest: +SKIP
-    ...     writer.write("orders", b'{"type":"order_placed"}')
+    A context manager: ``with EventWriter(path) as writer: writer.write("orders", value)``.
     """
 
     def __init__(self, path: Path) -> None:

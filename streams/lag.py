@@ -268,7 +268,9 @@ def _row(
     messages: int | None = None
     lag_ms: int | None = None
     unknown: str | None = None
-    if committed is None:
+    if committed is None and begin == end:
+        messages, lag_ms = 0, 0  # there is nothing to read
+    elif committed is None:
         unknown = NEVER_COMMITTED
     elif committed > end:
         unknown = BEYOND

@@ -36,7 +36,8 @@ MINUTE_AGO_MS = NOW_MS - 60_000
 # why, committed, begin, end, read, expected (messages, milliseconds, unknown)
 CASES = [
     ("never committed is not 0", None, 0, 50, {}, (None, None, NEVER_COMMITTED)),
-    ("never committed, empty topic", None, 0, 0, {}, (None, None, NEVER_COMMITTED)),
+    ("never committed, nothing to read", None, 0, 0, {}, (0, 0, None)),
+    ("never committed, all deleted by retention", None, 50, 50, {}, (0, 0, None)),
     ("at the end", 50, 0, 50, {}, (0, 0, None)),
     ("behind", 40, 0, 50, {PLACE: MINUTE_AGO_MS}, (10, 60_000, None)),
     ("only transaction markers are left", 49, 0, 50, {PLACE: None}, (0, 0, None)),
@@ -132,9 +133,8 @@ def test_lag_on_a_real_broker(kafka_bootstrap: str, topic: str) -> None:
                 partition=1,
                 offset_committed=None,
                 offset_end=0,
-                consumer_lag_messages=None,
-                consumer_lag_ms=None,
-                unknown=NEVER_COMMITTED,
+                consumer_lag_messages=0,
+                consumer_lag_ms=0,
             ),
         ),
     )
@@ -158,6 +158,9 @@ def test_a_transaction_marker_is_no_lag(kafka_bootstrap: str, topic: str) -> Non
 @pytest.mark.kafka
 def test_the_command_prints_one_document(kafka_bootstrap: str, topic: str) -> None:
     commit(kafka_bootstrap, topic, topic, 0, 0)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    producer.produce(topic, b"{}", partition=1)
+    assert producer.flush(30) == 0
     arguments = ["lag", "--bootstrap", kafka_bootstrap, "--group", topic]
     result = CliRunner().invoke(cli, [*arguments, "--json"])
     assert result.exit_code == 0, result.stderr
@@ -183,7 +186,7 @@ def test_the_command_prints_one_document(kafka_bootstrap: str, topic: str) -> No
                     "topic": topic,
                     "partition": 1,
                     "offset_committed": None,
-                    "offset_end": 0,
+                    "offset_end": 1,
                     "consumer_lag_messages": None,
                     "consumer_lag_ms": None,
                     "unknown": NEVER_COMMITTED,
@@ -197,7 +200,7 @@ def test_the_command_prints_one_document(kafka_bootstrap: str, topic: str) -> No
     assert text.exit_code == 0
     lines = [line.split() for line in text.stdout.splitlines()]
     assert [topic, "0", "0", "0", "0", "0.0"] in lines
-    assert [topic, "1", "unknown", "0", "unknown", "unknown", *NEVER_COMMITTED.split()] in lines
+    assert [topic, "1", "unknown", "1", "unknown", "unknown", *NEVER_COMMITTED.split()] in lines
 
 
 @pytest.mark.kafka
