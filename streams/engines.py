@@ -9,13 +9,14 @@ import jax
 
 from models.engine import PartitionEngine
 from models.tile import Kernel
-from streams.machine import read_machine
+from streams.machine import read_machine, use_one_thread
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)  # objects, then runs of the younger generation
 
 
 def warm_kernel(cache_dir: Path | None) -> Kernel:
     """Compile the kernels, or load them from the folder of an earlier run."""
+    use_one_thread()
     if cache_dir is not None:
         cache_dir.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
