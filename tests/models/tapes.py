@@ -1,5 +1,6 @@
-"""Small tapes for tests of the fold and the engine: events with sensible defaults, and an engine
-that takes them one at a time and says what came of each.
+"""Small tapes for tests of the fold and the engine: events with sensible defaults, an engine that
+takes them one at a time and says what came of each, and a simulated market with all that operators
+and mistakes put on a tape.
 """
 
 from collections import Counter
@@ -9,12 +10,16 @@ import msgspec
 import orjson
 
 from models.engine import Batch, PartitionEngine
+from models.prior import DEFAULT_PRIOR, prior_sha256
+from models.simulator import Shop
+from models.simulator_truth import ShopSettings
 from models.tile import Kernel
 from schemas import tape
 from schemas.events import SOURCE_TYPES, EngineChanged, MoneyEvent, SkuEvent, rfc3339
 from schemas.outputs import Alert, PriceDecided
 from schemas.policy import policy_sha256
 from schemas.tape import Source
+from streams.tape_builder import TapeBuilder
 
 START_MS = 1_767_571_200_000  # 2026-01-05T00:00Z, a Monday
 MINUTE_MS = 60_000
@@ -168,3 +173,87 @@ def seen(batch: Batch) -> Seen:
             headers = {name: value.decode() for name, value in output.headers}
             found.letters.append(Letter(output.key, orjson.loads(output.value), headers))
     return found
+
+
+# -- a simulated market
+
+STEPS_PER_DAY = 4
+TWICE_EVERY = 23  # records between two that are appended twice
+
+
+def simulated(kernel: Kernel, seed: int, days: int) -> list[Record]:
+    """One tape partition of a small shop that follows our prices, step by step."""
+    shop = Shop(
+        seed,
+        settings=ShopSettings(
+            products=8, step_hours=24 // STEPS_PER_DAY, bad_share=0.01, family_share=0.4,
+            start=rfc3339(START_MS),
+        ),
+    )  # fmt: skip
+    builder = TapeBuilder(1, now_ms=at(days + 1))
+    engine = PartitionEngine.new(0, kernel)
+    prices: dict[str, int] = {}
+    records: list[Record] = []
+    for step in range(days * STEPS_PER_DAY):
+        values = []
+        for topic, value in [*shop.step(prices), *_spice(shop, step)]:
+            values += [placed.value for placed in builder.append(topic, value)]
+        if step == 70:
+            values.append(_engine_changed(engine, shop.now_ms))
+        for number, value in enumerate(values):
+            twice = 2 if number % TWICE_EVERY == TWICE_EVERY - 1 else 1
+            records += [(len(records) + again, value) for again in range(twice)]
+        batch = engine.apply(records[engine.position + 1 :])
+        prices |= {d.sku: d.price_minor for d in seen(batch).latest if d.price_minor is not None}
+    return records
+
+
+def _spice(shop: Shop, step: int) -> list[tuple[str, bytes]]:
+    """What people and other systems do after a step."""
+    now_ms = shop.now_ms - 1
+    found = []
+    for number, (kind, fields) in enumerate(_happenings(shop, now_ms).get(step, [])):
+        value = orjson.dumps(event(kind, now_ms, f"spice-{step}-{number}", **fields))
+        found.append((_KINDS[kind][0], value))
+    return found
+
+
+def _happenings(shop: Shop, now_ms: int) -> dict[int, list[tuple[str, dict[str, Any]]]]:
+    sku = shop.catalogue.skus
+    family = shop.catalogue.families[5] or sku[5]
+    learned = msgspec.structs.replace(DEFAULT_PRIOR, mean=(0.5, -2.2, 0.2, 0.0))
+    soon, later = rfc3339(now_ms + DAY_MS), rfc3339(now_ms + 3 * DAY_MS)
+    return {
+        10: [("policy_published",
+              policy("[guards]\nstep_ratio_max = 0.05\nceiling_list_price_ratio = 1.5\n"))],
+        14: [("promotion_scheduled",
+              {"skus": [sku[0], "ELSEWHERE"], "from_time": soon, "to_time": later, "depth": 0.1})],
+        18: [_command("breaker_trip", kind="sku", name=sku[1])],
+        22: [("policy_published", policy("[guards]\n", policy_sha256="0" * 64))],
+        24: [("order_placed", {"sku": sku[0], "currency": "USD", "order_id": "usd"})],
+        26: [_command("breaker_reset", kind="catalogue")],
+        30: [("operator_command",
+              {"command": "kill_switch_on", "expires_at": soon, "scope": {"kind": "catalogue"}}),
+             ("cost_changed", {"sku": sku[6], "unit_cost_minor": 3000})],
+        36: [("prior_published", {"prior": msgspec.to_builtins(learned),
+                                  "prior_sha256": prior_sha256(learned)})],
+        40: [("order_placed", {"sku": sku[2], "order_id": f"burst-{i}"}) for i in range(40)],
+        44: [("cost_changed", {"sku": sku[3], "unit_cost_minor": None})],
+        46: [("cost_changed", {"sku": sku[3], "unit_cost_minor": 2500})],
+        50: [("product_retired", {"sku": sku[4]})],
+        56: [("product_listed", {"sku": sku[4], "family": shop.catalogue.families[4]})],
+        60: [("policy_published", policy(""))],
+        64: [_command("breaker_trip", kind="family", name=family)],
+        68: [_command("breaker_reset", kind="family", name=family)],
+    }  # fmt: skip
+
+
+def _command(command: str, **scope: str) -> tuple[str, dict[str, Any]]:
+    return "operator_command", {"command": command, "scope": scope}
+
+
+def _engine_changed(engine: PartitionEngine, at_ms: int) -> bytes:
+    previous = engine.kernel.fingerprint
+    fields = {"fingerprint": "another", "previous": previous, "worker": "w2"}
+    value = orjson.dumps(event("engine_changed", at_ms, "engine-0", **fields))
+    return tape.wrap(Source("engine", 0, 0), value)

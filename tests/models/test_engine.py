@@ -1,0 +1,516 @@
+"""The engine: bytes depend on the tape alone, and no published price breaks a guard."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.context import Output
+from models.engine import PartitionEngine
+from models.tile import Kernel
+from schemas import tape
+from schemas.errors import EngineError
+from schemas.events import rfc3339
+from schemas.outputs import PriceDecided
+from schemas.policy import Policy, parse_policy
+from streams.ticks import tick_event
+from tests.models.tapes import DAY_MS, Partition, Record, at, keep, policy, seen, simulated
+from tests.schemas.test_state import GOLDEN, STATE_RECORDS
+
+DAYS = 20
+
+
+class Run(NamedTuple):
+    """What readers of the topics see in the end."""
+
+    outputs: list[Output]
+    stored: dict[bytes, bytes]
+    sha256: str
+    decisions_sha256: str
+
+
+class Cut(NamedTuple):
+    """A batch of so many records; then the engine goes on, or is made anew from its state."""
+
+    records: int
+    restored: bool
+
+
+@pytest.fixture(scope="module")
+def market(kernel: Kernel) -> list[Record]:
+    """A tape of a simulated shop, with all that operators and mistakes put on one."""
+    return simulated(kernel, seed=5, days=DAYS)
+
+
+@pytest.fixture(scope="module")
+def whole(kernel: Kernel, market: list[Record]) -> Run:
+    """The tape folded in one batch."""
+    return fold(kernel, market, [])
+
+
+def fold(kernel: Kernel, records: list[Record], cuts: Iterable[Cut]) -> Run:
+    """Fold a tape in batches; what the cuts leave over is the last one."""
+    engine = PartitionEngine.new(0, kernel)
+    outputs: list[Output] = []
+    stored: dict[bytes, bytes] = {}
+    for cut in [*cuts, Cut(len(records), False)]:
+        start = engine.position + 1
+        batch = engine.apply(records[start : start + cut.records])
+        outputs += batch.outputs
+        keep(stored, batch)
+        if cut.restored:  # a compacted topic has its records in any order
+            engine = PartitionEngine.restore(0, reversed(stored.items()), kernel)
+    assert engine.position == len(records) - 1
+    manifest = engine.state.manifest
+    return Run(outputs, stored, engine.state.sha256(), manifest.decisions_sha256)
+
+
+# -- bytes depend on the tape alone
+
+
+def test_the_tape_has_what_could_go_wrong(market: list[Record], whole: Run) -> None:
+    """Else the tests below would prove little."""
+    decisions = [seen_of(output) for output in whole.outputs if output.topic == "prices"]
+    reasons = " ".join(reason for decision in decisions for reason in decision.reasons)
+    for what in (
+        "trigger: catalogue", "trigger: cost", "trigger: rival price", "trigger: stock level",
+        "trigger: epoch", "trigger: policy", "trigger: breaker", "exploration", "guard: step",
+        "gave way: step", "kill switch", "breaker: manual trip", "breaker: sales",
+    ):  # fmt: skip
+        assert what in reasons
+    letters = [dict(o.headers)["dl_error"] for o in whole.outputs if o.topic == "dead-letter"]
+    assert sorted(letters) == [b"currency_mismatch", b"hash_mismatch"]
+    alerts = {orjson.loads(o.value)["kind"] for o in whole.outputs if o.topic == "alerts"}
+    assert alerts == {
+        "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed",
+    }  # fmt: skip
+    kinds = {key.split(b"/")[0] for key in whole.stored}
+    assert kinds == {
+        b"sku", b"catalogue", b"gate", b"cohort", b"policy", b"prior", b"returns", b"promotions",
+        b"manifest",
+    }  # fmt: skip
+    manifest = orjson.loads(whole.stored[b"manifest"])
+    assert manifest["counts"]["duplicates"] > len(market) // 50
+    assert manifest["position"] == len(market) - 1
+
+
+def seen_of(output: Output) -> PriceDecided:
+    return msgspec.json.decode(output.value, type=PriceDecided)
+
+
+@settings(max_examples=12)
+@given(cuts=st.lists(st.builds(Cut, st.integers(1, 900), st.booleans()), max_size=9))
+def test_bytes_do_not_depend_on_the_cut(kernel: Kernel, market, whole, cuts) -> None:
+    assert fold(kernel, market, cuts) == whole
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_bytes_do_not_depend_on_the_batch_size(kernel: Kernel, market, whole, size) -> None:
+    assert fold(kernel, market, [Cut(size, False)] * (len(market) // size)) == whole
+
+
+def test_restored_after_every_few_records_it_has_the_same_future(
+    kernel: Kernel, market, whole
+) -> None:
+    part = market[:600]
+    assert fold(kernel, part, [Cut(4, True)] * 150) == fold(kernel, part, [])
+
+
+def test_state_written_bit_by_bit_is_the_whole_state(kernel: Kernel, market) -> None:
+    """What a compacted topic has after each batch is all there is, tombstones included."""
+    engine = PartitionEngine.new(0, kernel)
+    stored: dict[bytes, bytes] = {}
+    tombstones = 0
+    for start in range(0, len(market), 97):
+        batch = engine.apply(market[start : start + 97])
+        keep(stored, batch)
+        tombstones += sum(value is None for _, value in batch.state)
+        assert batch.state[-1][0] == b"manifest"
+        assert batch.position == engine.position
+        assert stored == dict(engine.state.all_records())
+    # cohorts teach for 60 days: only then are there tombstones
+    batch = engine.apply([(len(market), tick(at(DAYS + 70), len(market)))])
+    keep(stored, batch)
+    tombstones += sum(value is None for _, value in batch.state)
+    assert tombstones > 0
+    assert stored == dict(engine.state.all_records())
+    assert not any(key.startswith(b"cohort/") for key in stored)
+
+
+def tick(at_ms: int, source_offset: int) -> bytes:
+    return tape.wrap(tape.Source("controls", 0, source_offset), tick_event(at_ms))
+
+
+def test_without_state_the_outputs_are_the_same(kernel: Kernel, market, whole) -> None:
+    engine = PartitionEngine.new(0, kernel)
+    batch = engine.apply(market, with_state=False)
+    assert (batch.outputs, batch.state) == (whole.outputs, [])
+    assert engine.state.sha256() == whole.sha256
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"unit_cost_minor":', b'"unit_cost_minor":1'),  # of a listing
+        (b'"quantity":1,', b'"quantity":2,'),  # of an order
+        (b'"visits":', b'"visits":1'),
+    ],
+)
+def test_one_byte_more_changes_the_hashes(kernel: Kernel, market, whole, old, new) -> None:
+    offset = next(offset for offset, value in market if old in value and b"null" not in value)
+    changed = list(market)
+    changed[offset] = (offset, market[offset][1].replace(old, new))
+    run = fold(kernel, changed, [])
+    assert run.sha256 != whole.sha256
+    assert run.decisions_sha256 != whole.decisions_sha256
+
+
+# -- what stops it
+
+
+def test_a_jump_on_the_tape_stops_it(kernel: Kernel, market) -> None:
+    engine = PartitionEngine.new(0, kernel)
+    engine.apply(market[:10])
+    for offset in (9, 11):
+        with pytest.raises(EngineError) as error:
+            engine.apply([market[offset]])
+        assert (error.value.code, error.value.where) == ("tape_jump", f"tape[0]@{offset}")
+        assert error.value.message == f"offset was {offset}; expected 10."
+    with pytest.raises(EngineError):
+        engine.apply([market[10], market[12]])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"{}", b'{"source":{"topic":"orders","partition":0,"offset":0},"event":{}}'],
+)
+def test_a_torn_record_stops_it(kernel: Kernel, value) -> None:
+    with pytest.raises(EngineError) as error:
+        PartitionEngine.new(0, kernel).apply([(0, value)])
+    assert error.value.code == "torn_tape"
+
+
+def test_a_state_of_another_partition_or_without_its_manifest_is_refused(
+    kernel: Kernel, whole
+) -> None:
+    with pytest.raises(EngineError) as error:
+        PartitionEngine.restore(1, whole.stored.items(), kernel)
+    assert error.value.code == "wrong_manifest"
+    torn = {key: value for key, value in whole.stored.items() if key != b"manifest"}
+    with pytest.raises(EngineError) as error:
+        PartitionEngine.restore(0, torn.items(), kernel)
+    assert error.value.code == "no_manifest"
+    with pytest.raises(EngineError) as error:
+        PartitionEngine.restore(0, {**whole.stored, b"what": b"{}"}.items(), kernel)
+    assert error.value.code == "unknown_record"
+
+
+def test_no_state_is_the_beginning(kernel: Kernel) -> None:
+    engine = PartitionEngine.restore(3, [], kernel)
+    assert (engine.partition, engine.position) == (3, -1)
+    assert engine.state.sha256() == PartitionEngine.new(3, kernel).state.sha256()
+
+
+def test_an_engine_that_takes_over_from_another_announces_itself(kernel: Kernel) -> None:
+    one = Partition(kernel)
+    one.send("product_listed", at())
+    assert one.engine.announcement(7, "w2") is None
+    manifest = orjson.loads(one.stored[b"manifest"]) | {"engine": "older 1"}
+    stored = one.stored | {b"manifest": orjson.dumps(manifest)}
+    engine = PartitionEngine.restore(0, stored.items(), kernel)
+    value = engine.announcement(7, "w2")
+    assert value is not None
+    record = tape.decode(value)
+    assert record.source == tape.Source("engine", 0, 7)
+    assert (record.event.previous, record.event.fingerprint, record.event.worker) == (
+        "older 1", kernel.fingerprint, "w2",
+    )  # fmt: skip
+    (alert,) = seen(engine.apply([(1, value)])).alerts
+    assert alert.evidence == {"from": "older 1", "to": kernel.fingerprint, "worker": "w2"}
+    assert engine.announcement(8, "w2") is None
+
+
+# -- what is written, as files (floats to six digits: the rest is the machine's)
+
+
+def eventful(kernel: Kernel) -> tuple[Partition, bytes]:
+    """A product with every kind of state record, and its last decision."""
+    shop = Partition(kernel)
+    shop.send("policy_published", at(), **policy("[guards]\ntick_minor = 5\n"))
+    shop.send(
+        "product_listed", at(), attributes={"watt": 12.5, "colour": "red"}, vat_rate=0.25,
+        list_price_minor=1290, return_handling_cost_minor=90,
+        minimum_resale_price_minor={"DE": 990}, exit_date="2026-03-01T00:00:00Z",
+    )  # fmt: skip
+    shop.send("inventory_changed", at(hours=1), on_hand=60, inbound=40,
+              inbound_eta="2026-01-20T00:00:00Z")  # fmt: skip
+    shop.send("competitor_price_observed", at(hours=2), price_minor=1250)
+    shop.send("promotion_scheduled", at(hours=3), skus=["A"], from_time="2026-02-01T00:00:00Z",
+              to_time="2026-02-03T00:00:00Z", depth=0.25)  # fmt: skip
+    shop.send("traffic_counted", at(hours=6), from_time=rfc3339(at()), to_time=rfc3339(at(hours=6)),
+              visits=50)  # fmt: skip
+    for number in range(12):
+        shop.send("order_placed", at(days=1, hours=number), order_id=f"o{number}",
+                  quantity=1 + number % 2, segment="new", unit_price_minor=1200)  # fmt: skip
+    shop.send("order_returned", at(days=3), order_id="o3", quantity=1)
+    shop.send("traffic_counted", at(days=4), from_time=rfc3339(at(hours=6)),
+              to_time=rfc3339(at(days=4)), visits=800)  # fmt: skip
+    shop.tick(at(days=5))
+    batch = shop.engine.apply([shop.tape.add("cost_changed", at(days=5), unit_cost_minor=560)])
+    keep(shop.stored, batch)
+    return shop, next(o.value for o in batch.outputs if o.topic == "prices")
+
+
+def test_a_decision_is_written_as_in_its_golden_file(kernel: Kernel) -> None:
+    _, value = eventful(kernel)
+    decision = orjson.loads(value) | {"engine": "0123456789ab"}
+    assert_golden("outputs", "price_decided", decision)
+
+
+def test_state_records_are_written_as_in_their_golden_files(kernel: Kernel) -> None:
+    shop, _ = eventful(kernel)
+    masked = {"engine": "0123456789ab and what it was built of", "decisions_sha256": "0" * 64}
+    kinds = []
+    for key, value in sorted(shop.stored.items()):
+        kind = key.decode().partition("/")[0]
+        kinds.append(kind)
+        record = orjson.loads(value)
+        assert_golden("state", kind, record | masked if kind == "manifest" else record)
+    assert kinds == sorted(STATE_RECORDS)
+
+
+def assert_golden(folder: str, name: str, document: Any) -> None:
+    """Compare with a golden file; with PRICEMAKER_WRITE_GOLDEN=1 write it anew, to be reviewed."""
+    path = GOLDEN / folder / f"{name}.json"
+    if os.environ.get("PRICEMAKER_WRITE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(rounded(document), indent=2, sort_keys=True) + "\n")
+    found, golden = dict(leaves(document)), dict(leaves(json.loads(path.read_text())))
+    assert list(found) == list(golden)
+    for place, value in golden.items():
+        close = pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
+        assert (place, found[place]) == (place, close)
+
+
+def leaves(document: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no object or list, or an empty one, with its place, by sorted keys."""
+    if isinstance(document, dict) and document:
+        for name in sorted(document):
+            yield from leaves(document[name], f"{place}.{name}")
+    elif isinstance(document, list) and document:
+        for index, value in enumerate(document):
+            yield from leaves(value, f"{place}[{index}]")
+    else:
+        yield place, document
+
+
+def rounded(document: Any) -> Any:
+    """The same document, floats to six significant digits."""
+    if isinstance(document, float):
+        return float(f"{document:.6g}")
+    if isinstance(document, dict):
+        return {name: rounded(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [rounded(value) for value in document]
+    return document
+
+
+# -- no published price breaks a guard (an oracle of its own, in fractions)
+
+SLACK = Fraction(1, 10**9)  # relative: bounds are products of floats
+
+
+class Product:
+    """What the catalogue and the published prices say of one product."""
+
+    def __init__(self) -> None:
+        self.currency = ""
+        self.cost: int | None = None
+        self.kept = Fraction(1)
+        self.listed_at: int | None = None
+        self.resale: dict[str, int] = {}
+        self.reference: Fraction | None = None
+        self.retired = self.tripped = False
+        self.price: int | None = None
+        self.day: int | None = None
+        self.day_open: int | None = None
+
+
+class Oracle:
+    """Follows one tape and judges each decision made on it."""
+
+    def __init__(self) -> None:
+        self.policy: Policy = parse_policy("")
+        self.products: dict[str, Product] = {}
+        self.killed = False
+        self.clock_ms: int | None = None
+        self.now_ms = 0
+
+    def observe(self, event: dict[str, Any], at_ms: int) -> None:
+        """Take an event in that was applied."""
+        self.now_ms = max(at_ms, at_ms if self.clock_ms is None else self.clock_ms)
+        kind = event["type"]
+        if kind == "clock_ticked":
+            self.clock_ms = max(self.now_ms, at_ms)
+        elif kind == "policy_published":
+            self.policy = parse_policy(event["policy"])
+        elif kind == "operator_command":
+            self._command(event)
+        elif kind == "product_listed":
+            self._list(event)
+        elif kind == "cost_changed":
+            self.products[event["sku"]].cost = event["unit_cost_minor"]
+            self._fix_reference(self.products[event["sku"]])
+        elif kind == "product_retired":
+            self.products[event["sku"]].retired = True
+
+    def _command(self, event: dict[str, Any]) -> None:
+        if event["command"].startswith("kill_switch"):
+            self.killed = event["command"] == "kill_switch_on"
+            return
+        for product in self.products.values():
+            if not product.retired:
+                product.tripped = event["command"] == "breaker_trip"
+
+    def _list(self, event: dict[str, Any]) -> None:
+        product = self.products.setdefault(event["sku"], Product())
+        product.currency = event["currency"]
+        product.cost = event["unit_cost_minor"]
+        product.kept = (1 - Fraction(event.get("fee_rate", 0))) / (1 + Fraction(event["vat_rate"]))
+        product.listed_at = event["list_price_minor"]
+        product.resale = event.get("minimum_resale_price_minor", {})
+        product.retired = False
+        self._fix_reference(product)
+
+    def _fix_reference(self, product: Product) -> None:
+        if product.reference is None and product.listed_at is not None:
+            product.reference = Fraction(product.listed_at)
+        if product.reference is None and product.cost is not None:
+            markup = Fraction(self.policy.objective.expert_markup_ratio)
+            product.reference = Fraction(math.ceil(markup * product.cost / product.kept))
+
+    def judge(self, decision: PriceDecided) -> None:
+        """Assert that the decision is one that may leave; remember it if it is published."""
+        product = self.products[decision.sku]
+        assert decision.previous_minor == product.price
+        if decision.status == "held":
+            assert decision.price_minor == product.price
+            return
+        assert not any((self.killed, product.tripped, product.retired))
+        assert product.cost is not None
+        assert decision.currency == product.currency
+        assert decision.price_minor is not None
+        self._judge_price(product, decision.price_minor)
+        day = self.now_ms // DAY_MS
+        if product.day != day:
+            before = product.price
+            product.day, product.day_open = day, before or decision.price_minor
+        product.price = decision.price_minor
+
+    def _judge_price(self, product: Product, price: int) -> None:
+        guards = self.policy.guards
+        tick = guards.tick_minor
+        assert product.cost is not None
+        assert product.reference is not None
+        cost_floor = product.cost / product.kept
+        floor = cost_floor / (1 - Fraction(guards.margin_floor_ratio))
+        resale = [
+            product.resale[m] for m in guards.minimum_resale_price_markets if m in product.resale
+        ]
+        floor = max([floor, *resale])
+        assert price >= floor * (1 - SLACK)
+
+        ceiling = product.reference * Fraction(guards.ceiling_reference_ratio)
+        if product.listed_at is not None:
+            ceiling = min(ceiling, product.listed_at * Fraction(guards.ceiling_list_price_ratio))
+        assert price <= ceiling * (1 + SLACK) or price - tick < floor  # the floor demands it
+        low = max(floor, product.reference * Fraction(guards.floor_reference_ratio))
+
+        assert price % tick == 0 or price == product.price  # a price that stays may be no tick
+        day_open = product.day_open if product.day == self.now_ms // DAY_MS else product.price
+        for anchor, ratio in (
+            (day_open, guards.day_step_ratio_max),
+            (product.price, guards.step_ratio_max),
+        ):
+            if anchor is None:
+                continue
+            least, most = anchor * (1 - Fraction(ratio)), anchor * (1 + Fraction(ratio))
+            if price > most * (1 + SLACK):  # not a tick further than something stronger demands
+                assert price - tick < max(low, anchor)
+            if price < least * (1 - SLACK):
+                assert price + tick > min(max(ceiling, floor), anchor) * (1 - SLACK)
+            low, ceiling = max(low, least), min(ceiling, most)
+
+
+money = st.integers(30, 3000)
+listings = st.fixed_dictionaries(
+    {
+        "unit_cost_minor": st.none() | money,
+        "list_price_minor": st.none() | money,
+        "vat_rate": st.sampled_from([0.0, 0.19, 0.25]),
+        "minimum_resale_price_minor": st.just({}) | st.fixed_dictionaries({"DE": money}),
+    }
+)
+policies = st.builds(
+    lambda step, day, margin, tick, ceiling, reference, markets: policy(
+        f"[guards]\nstep_ratio_max = {min(step, day)}\nday_step_ratio_max = {max(step, day)}\n"
+        f"margin_floor_ratio = {margin}\ntick_minor = {tick}\n"
+        f"ceiling_list_price_ratio = {ceiling}\nceiling_reference_ratio = {reference}\n"
+        f"minimum_resale_price_markets = {markets}\n"
+    ),
+    st.sampled_from([0.01, 0.05, 0.1]),
+    st.sampled_from([0.02, 0.1, 0.3]),
+    st.sampled_from([0.0, 0.05, 0.3]),
+    st.sampled_from([1, 1, 10, 99]),
+    st.sampled_from([0.8, 1.0, 1.2]),
+    st.sampled_from([1.2, 2.0, 3.0]),
+    st.sampled_from(["[]", '["DE"]']),
+)
+shocks = st.one_of(
+    st.tuples(st.just("product_listed"), listings),
+    st.tuples(st.just("cost_changed"), st.fixed_dictionaries({"unit_cost_minor": money})),
+    st.tuples(st.just("cost_changed"), st.fixed_dictionaries({"unit_cost_minor": money})),
+    st.tuples(st.just("policy_published"), policies),
+    st.tuples(st.just("inventory_changed"), st.fixed_dictionaries({"on_hand": st.integers(0, 40)})),
+    st.tuples(st.just("competitor_price_observed"), st.fixed_dictionaries({"price_minor": money})),
+    st.tuples(st.just("price_applied"), st.fixed_dictionaries({"price_minor": money})),
+    st.tuples(st.just("product_retired"), st.just({})),
+    st.tuples(
+        st.just("operator_command"),
+        st.fixed_dictionaries(
+            {
+                "command": st.sampled_from(
+                    ["breaker_trip", "breaker_reset", "kill_switch_on", "kill_switch_off"]
+                )
+            }
+        ),
+    ),
+)
+
+
+@settings(max_examples=60)
+@given(
+    first=listings,
+    story=st.lists(st.tuples(st.integers(1, 30), shocks), min_size=1, max_size=15),
+)
+def test_no_published_price_breaks_a_guard(kernel: Kernel, first, story) -> None:
+    """... and no price that the guards allowed is held by the gate: it would be so for ever."""
+    shop, oracle = Partition(kernel), Oracle()
+    hours = 0
+    for wait, (kind, fields) in [(0, ("product_listed", first)), *story]:
+        hours += wait
+        for one, given_fields in (("clock_ticked", {}), (kind, fields)):
+            found = shop.send(one, at(hours=hours), **given_fields)
+            assert found.letters == []
+            oracle.observe(orjson.loads(tape.raw_event(shop.tape.records[-1][1])), at(hours=hours))
+            for decision in found.decisions:
+                oracle.judge(decision)
+                assert not [reason for reason in decision.reasons if reason.startswith("gate")]
