@@ -83,7 +83,7 @@ def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
         and evidence.sales_ratio > policy.fast_sales_ratio
     ):
         reasons.append(
-            f"sales {evidence.sales_ratio:.1f} times the forecast beyond "
+            f"sales {evidence.sales_ratio:.1f} times the upper forecast beyond "
             f"{policy.fast_sales_ratio:g}"
         )
     return tuple(reasons)

@@ -24,6 +24,7 @@ MODE_TOLERANCE = 1e-8  # the step taken after it leaves an error near its square
 VARIANCE_MIN = 1e-9
 STEP_DAYS_MAX = 365.0
 COEFFICIENT_MAX = 50.0
+UPPER_SDS = 2.0
 
 
 class DemandSettings(NamedTuple):
@@ -282,6 +283,21 @@ def expected_orders(posterior: DemandPosterior, features: Features, exposure_day
     forecast_now = forecast(posterior, features.ln_rival, features.control)
     change = min(max(forecast_now.elasticity * features.ln_price, -Z_MAX), Z_MAX)
     return forecast_now.demand_per_day * exp(change) * exposure_days
+
+
+def upper_expected_orders(
+    posterior: DemandPosterior, features: Features, exposure_days: float
+) -> float:
+    """Order lines expected at most: the expectation times e to two sd of its logarithm.
+
+    For a product whose level is not known yet this is far above the expectation, so that sales
+    beyond it mean that something is wrong, and not that nothing was known.
+    """
+    belief = forecast(posterior, features.ln_rival, features.control)
+    x = features.ln_price
+    variance = max(belief.v_bb + 2.0 * belief.v_be * x + belief.v_ee * x * x, 0.0)
+    expected = expected_orders(posterior, features, exposure_days)
+    return expected * math.exp(min(UPPER_SDS * math.sqrt(variance), Z_MAX))
 
 
 def elasticity_interval(posterior: DemandPosterior, coverage: float = 0.90) -> tuple[float, float]:

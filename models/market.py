@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 
 class Closed(NamedTuple):
-    """An epoch that ended: its order lines, and orders over what was forecast for it."""
+    """An epoch that ended: its order lines, and orders over the upper forecast for it."""
 
     orders: int
     sales_ratio: float | None
@@ -87,9 +87,9 @@ def close_epoch(state: SkuState, now_ms: int) -> Closed | None:
     seen = observation(accrue(epoch, now_ms), reference_visits)
     if seen is None:
         return None
-    expected = demand.expected_orders(posterior, seen.features, seen.exposure_days)
+    highest = demand.upper_expected_orders(posterior, seen.features, seen.exposure_days)
     state.posterior = demand.learn(posterior, seen, now_ms)
-    return Closed(seen.orders, seen.orders / expected if expected > 0.0 else None)
+    return Closed(seen.orders, seen.orders / highest if highest > 0.0 else None)
 
 
 def begin_epoch(

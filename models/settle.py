@@ -18,6 +18,7 @@ from schemas.outputs import Interval, PriceDecided, TapePosition
 from schemas.state import BreakerState
 
 DAY_MS = 86_400_000
+WITHIN_BAND = "within the no-change band"
 PROFIT_SCALE_SHARE = 0.01  # scaled Delta is over at least this share of revenue, never over zero
 
 
@@ -37,6 +38,8 @@ def stays(partition: PartitionState, posed: Posed, path: PricePath, at: Evaluati
     if previous is None or path.aim == EXPLORATION or not at.finite:
         return False
     if not posed.allowed.low_minor <= previous <= posed.allowed.high_minor:
+        return False
+    if previous % partition.policy.guards.tick_minor:
         return False
     gain = at.objectives[-1] - at.objectives[-2]
     cost = partition.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
@@ -137,12 +140,11 @@ def _verdict(
             posed.request.now_ms,
         )
     )
+    stayed = [WITHIN_BAND] if chosen_minor != path.wanted_minor else []
     if holding:
-        return Verdict("held", tuple(holding))
-    reasons = [f"trigger: {posed.request.trigger}"]
-    if chosen_minor != path.wanted_minor:
-        reasons.append("within the no-change band")
-    elif path.aim != OPTIMUM:
+        return Verdict("held", (*holding, *stayed))
+    reasons = [f"trigger: {posed.request.trigger}", *stayed]
+    if not stayed and path.aim != OPTIMUM:
         reasons.append(path.aim)
     reasons.extend(f"guard: {move.guard}" for move in path.moves)
     reasons.extend(f"gave way: {guard}" for guard in posed.allowed.gave_way)

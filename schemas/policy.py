@@ -89,7 +89,7 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     band_low_ratio: UnitShare = 0.35
     band_high_ratio: Annotated[float, Meta(gt=1.0, le=100.0)] = 2.5
     stock_age_days_max: Positive = 30.0
-    fast_sales_ratio: Annotated[float, Meta(gt=1.0, le=1000.0)] = 8.0
+    fast_sales_ratio: Annotated[float, Meta(gt=1.0, le=1000.0)] = 3.0
     fast_sales_orders_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     cool_down_hours: Positive = 24.0
     canary_step_ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.02

@@ -105,7 +105,8 @@ def _explanation(
     blocked = breaker = None
     for alert in alerts:
         if alert.kind in ("product_blocked", "product_unblocked"):
-            blocked = alert.message if alert.kind == "product_blocked" else None
+            reason = alert.message.removeprefix(f"{sku} is not priced: ")
+            blocked = reason if alert.kind == "product_blocked" else None
         if alert.kind == "breaker_changed":
             breaker = f"{alert.at}: {alert.message}"
     if found is None and (blocked is None or version is not None):
@@ -295,4 +296,5 @@ def _money(amount_minor: float | None, currency: str) -> str:
 
 def _signed(amount_minor: float, currency: str) -> str:
     digits = minor_digits(currency)
-    return f"{amount_minor / 10**digits:+,.{digits}f}"
+    amount = round(amount_minor / 10**digits, digits)
+    return f"{amount or 0.0:+,.{digits}f}"  # no minus before a zero

@@ -95,14 +95,16 @@ CASES = [
     ("stock was last reported 31 days ago", {"stock_age_ms": 31 * DAY_MS},
      ("stock not reported for 31.0 days",)),
     ("stock was never reported: nothing went stale", {"stock_age_ms": None}, ()),
-    ("sales run away", {"sales_ratio": 8.1}, ("sales 8.1 times the forecast beyond 8",)),
+    ("sales run away", {"sales_ratio": 8.1},
+     ("sales 8.1 times the upper forecast beyond 8",)),
+    ("sales at the limit", {"sales_ratio": 8.0}, ()),
     ("sales run away, but of few orders", {"sales_ratio": 80.0, "epoch_orders": 19}, ()),
     ("no forecast to compare with", {"sales_ratio": None}, ()),
     ("everything at once, in this order",
      {"gamma": 1.0, "scaled_delta": 2.0, "vega_at_risk_share": 3.0, "probability_inelastic": 0.26,
       "price_minor": 1.0, "stock_age_ms": 40 * DAY_MS, "sales_ratio": 9.0},
      (CONVEX, "scaled delta 2 beyond 1.5", "vega at risk 3 of profit beyond 1", INELASTIC, BAND,
-      "stock not reported for 40.0 days", "sales 9.0 times the forecast beyond 8")),
+      "stock not reported for 40.0 days", "sales 9.0 times the upper forecast beyond 8")),
 ]  # fmt: skip
 
 

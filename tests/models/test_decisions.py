@@ -341,7 +341,7 @@ def test_sales_that_run_away_trip_at_once_and_a_canary_follows_a_day_later(
     assert (trip.status, trip.price_minor, seen[-1].latest) == ("held", price, [])
     (reason,) = trip.reasons
     assert reason.startswith("breaker: sales ")
-    assert reason.endswith(" times the forecast beyond 8")
+    assert reason.endswith(" times the upper forecast beyond 3")
     assert shop.state.breaker.state == "OPEN"
     # an order more changes nothing, nor does a cost: it is held
     assert orders(shop, 0.2, 1)[0].decisions == []

@@ -21,6 +21,7 @@ from models.demand import (
     probability_inelastic,
     rebase,
     units_cap,
+    upper_expected_orders,
 )
 from models.demand_regressor import DemandRegressor
 from models.epoch import DAY_MS, Features, Observation
@@ -302,3 +303,17 @@ def test_epochs_without_a_sale_are_evidence() -> None:
     assert kept.coverage > 0.84
     assert dropped.bias > 0.7
     assert dropped.coverage < 0.6
+
+
+@given(observation=observations, tape=steps)
+def test_the_upper_forecast_lies_two_sd_of_its_logarithm_above(
+    observation: Observation, tape: list[tuple[Observation, int]]
+) -> None:
+    belief = run(START, tape)
+    features, days = observation.features, observation.exposure_days
+    x = features.ln_price
+    now = forecast(belief, features.ln_rival, features.control)
+    sd = math.sqrt(max(now.v_bb + 2.0 * now.v_be * x + now.v_ee * x * x, 0.0))
+    expected = expected_orders(belief, features, days)
+    found = upper_expected_orders(belief, features, days)
+    assert found == pytest.approx(expected * math.exp(min(2.0 * sd, 60.0)), rel=1e-12)
