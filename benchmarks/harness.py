@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.settings import Settings
+from streams.worker import WorkerThread
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -112,6 +113,14 @@ class WorkerProcess:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+
+def until_started(thread: WorkerThread) -> None:
+    """Wait until a worker in this process takes part, or give up with its error."""
+    deadline = time.monotonic() + READY_S
+    while not thread.worker.ready.wait(POLL_S):
+        if thread.worker.error is not None or time.monotonic() > deadline:
+            raise SystemExit(f"the worker did not start: {thread.worker.error!r}")
 
 
 def percentiles_ms(seconds: list[float]) -> dict[str, float]:

@@ -48,6 +48,9 @@ class EmptyEngine:
     def __init__(self, position: int = -1) -> None:
         self.position = position
 
+    def announcement(self, source_offset: int, worker: str) -> None:
+        """It never follows another engine."""
+
     def apply(self, records: Sequence[tuple[int, bytes]]) -> Batch:
         """Look at each record, as any engine must, and emit."""
         outputs = []
@@ -81,7 +84,7 @@ def run_worker(kind: str, bootstrap: str, prefix: str, cache: Path) -> None:
     gate = publisher_gate if kind == "pricing" else let_pass
     thread = WorkerThread(chosen, engines, gate=gate)
     with thread:
-        thread.worker.ready.wait(harness.READY_S)
+        harness.until_started(thread)
         print("ready", flush=True)
         sys.stdin.read()
 

@@ -54,7 +54,7 @@ def run_worker(bootstrap: str, prefix: str, cache: Path) -> None:
     engines = PricingEngines(warm_kernel(cache))
     thread = WorkerThread(chosen, engines, gate=publisher_gate)
     with thread:
-        thread.worker.ready.wait(harness.READY_S)
+        harness.until_started(thread)
         before = _sources_done(thread)
         started, cpu = time.perf_counter(), time.process_time()
         if not thread.progress.wait_idle(IDLE_S):
