@@ -167,14 +167,14 @@ def test_a_gap_on_the_tape_stops_the_worker(settings: Settings) -> None:
         {"bootstrap.servers": settings.kafka.bootstrap, "transactional.id": settings.topics.prefix}
     )
     name = settings.topics.prefix + "tape"
-    intruder.init_transactions()
+    intruder.init_transactions(WAIT_S)
 
     def intrude(worker: WorkerThread) -> None:
         assert worker.progress.wait_idle(WAIT_S)
         for _ in range(2):  # the first transaction's marker takes an offset and is no record
             intruder.begin_transaction()
             intruder.produce(name, value=tape_record, partition=0)
-            intruder.commit_transaction()
+            intruder.commit_transaction(WAIT_S)
         worker.progress.wait_idle(WAIT_S)
 
     with pytest.raises(EngineError) as caught:

@@ -28,6 +28,7 @@ from tests.streams.spine import (
     state_of,
     until_applied,
     until_state_grows,
+    wait_until,
     with_a_worker,
     workers,
 )
@@ -135,7 +136,8 @@ def test_an_abandoned_take_over_fences_nobody(settings: Settings) -> None:
         ]
     )
     owner.outbox.commit(batch)  # it would raise Fenced
-    assert state_of(settings) == {"A": 1}
+    # the broker writes a transaction's markers a moment after it has answered
+    wait_until(lambda: state_of(settings) == {"A": 1}, "the committed state")
 
 
 @pytest.mark.kafka
