@@ -109,15 +109,17 @@ class WorkerProgress:
         return reader.ask(lambda: self._ask_end_offsets(topics), ", ".join(topics))
 
     def _ask_end_offsets(self, topics: list[str]) -> dict[Partition, int]:
-        if self._admin is None:
-            self._admin = AdminClient(client_config(self._settings))
+        # Held by hand: the worker may end, and close this, while the answer is on its way.
+        admin = self._admin
+        if admin is None:
+            admin = self._admin = AdminClient(client_config(self._settings))
         wanted = {
             TopicPartition(name, partition): OffsetSpec.latest()
             for name in (topic_name(self._settings, topic) for topic in topics)
-            for partition in self._admin.list_topics(name, timeout=ANSWER_S).topics[name].partitions
+            for partition in admin.list_topics(name, timeout=ANSWER_S).topics[name].partitions
         }
-        found = self._admin.list_offsets(wanted, request_timeout=ANSWER_S)
-        ends = {tp: future.result().offset for tp, future in found.items()}
+        found = admin.list_offsets(wanted, request_timeout=ANSWER_S)
+        ends = {tp: future.result(2 * ANSWER_S).offset for tp, future in found.items()}
         return {
             (tp.topic[self._prefix_length :], tp.partition): end
             for tp, end in ends.items()
