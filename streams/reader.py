@@ -56,6 +56,10 @@ def ask(question: Callable[[], Answer], where: str, deadline_s: float = ANSWER_S
             if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                 raise unreachable(error, where) from error
             time.sleep(RETRY_S)
+        except TimeoutError as error:
+            raise ServiceError(
+                "broker_silent", "the broker did not answer in time.", where=where
+            ) from error
 
 
 def log_range(
