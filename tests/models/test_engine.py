@@ -434,7 +434,7 @@ class Oracle:
         assert price <= ceiling * (1 + SLACK) or price - tick < floor  # the floor demands it
         low = max(floor, product.reference * Fraction(guards.floor_reference_ratio))
 
-        assert price % tick == 0 or price == product.price  # a price that stays may be no tick
+        assert price % tick == 0
         day_open = product.day_open if product.day == self.now_ms // DAY_MS else product.price
         for anchor, ratio in (
             (day_open, guards.day_step_ratio_max),
