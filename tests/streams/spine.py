@@ -277,6 +277,11 @@ def workers(settings: Settings, folder: Path) -> Iterator[Callable[..., WorkerPr
             worker.end()
 
 
+def heed_interrupts() -> None:
+    """For a child process: a shell that runs the tests in the background has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
     """Wait for a condition; the time limit is for failures only."""
     deadline = time.monotonic() + timeout_s

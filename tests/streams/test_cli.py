@@ -24,6 +24,7 @@ from schemas.errors import (
 from streams.cli import COMMANDS, cli
 from streams.generated import main as generated_main
 from streams.output import Output, command_options, json_text
+from tests.streams.spine import heed_interrupts
 
 PROGRAM = [sys.executable, "-m", "streams"]
 FACTS = {
@@ -186,7 +187,10 @@ def test_ctrl_c_ends_a_waiting_command_with_130() -> None:
         "probe()\n"
     )
     program = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )
     assert program.stdout.readline() == b"waiting\n"
     program.send_signal(signal.SIGINT)

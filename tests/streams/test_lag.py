@@ -28,6 +28,7 @@ from streams.lag import (
     consumer_lag,
 )
 from streams.settings import Settings
+from tests.streams.spine import heed_interrupts
 
 PLACE = ("orders", 3)
 NOW_MS = 1_700_000_060_000
@@ -259,6 +260,7 @@ def test_watching_goes_on_until_it_is_interrupted(installed: Settings) -> None:
         env={**os.environ, "PRICEMAKER_TOPICS__PREFIX": installed.topics.prefix},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )
     first, second = (json.loads(program.stdout.readline()) for _ in range(2))
     assert first["observed_at"] < second["observed_at"]
