@@ -29,9 +29,13 @@ class GroupPace:
     ----------
     settings : kafka, worker and topics sections of the settings
     ahead_max : records that may be on the source topics and not yet taken in
+    standstill_s : how long the group may not move before the feeder gives up
     """
 
-    def __init__(self, settings: Any, ahead_max: int) -> None:
+    def __init__(
+        self, settings: Any, ahead_max: int, *, standstill_s: float = STANDSTILL_S
+    ) -> None:
+        self._standstill_s = standstill_s
         self._admin = AdminClient(client_config(settings))
         self._group = group_id(settings)
         self._topics = [topic_name(settings, source.name) for source in SOURCES]
@@ -42,19 +46,19 @@ class GroupPace:
 
         Raises
         ------
-        ServiceError : it has not moved for ``STANDSTILL_S``, or the broker does not answer
+        ServiceError : it has not moved for ``standstill_s``, or the broker does not answer
         """
         behind = self.behind()
-        deadline = time.monotonic() + STANDSTILL_S
+        deadline = time.monotonic() + self._standstill_s
         while behind > self._ahead_max:
             time.sleep(LOOK_PAUSE_S)
             now_behind = self.behind()
             if now_behind != behind:
-                behind, deadline = now_behind, time.monotonic() + STANDSTILL_S
+                behind, deadline = now_behind, time.monotonic() + self._standstill_s
             elif time.monotonic() > deadline:
                 raise ServiceError(
                     "group_stands_still",
-                    f"group {self._group} stayed {behind} records behind for {STANDSTILL_S:.0f} s.",
+                    f"group {self._group} stayed {behind} records behind for {self._standstill_s:.0f} s.",
                     fix="Start a worker, or feed without --ahead.",
                 )
 

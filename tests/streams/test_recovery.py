@@ -15,7 +15,7 @@ from streams.recovery import NoLongerOurs, Recovery, check_position, source_star
 from streams.settings import Settings
 from streams.transport import LogRange
 from streams.worker import WorkerThread
-from tests.streams.counting_engine import CountingFactory
+from tests.streams.counting_engine import CountingEngine, CountingFactory
 from tests.streams.spine import (
     ROOT,
     SKUS,
@@ -227,3 +227,23 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
         assert read_topic(settings, "dead-letter") == []
     finally:
         broker("stop", "--kill")
+
+
+@pytest.mark.kafka
+def test_another_engine_than_the_last_is_announced_on_the_tape(settings: Settings) -> None:
+    """Decisions name their engine in any case; the tape says where it changed."""
+
+    class Announcing(CountingEngine):
+        def announcement(self, source_offset: int, worker: str) -> bytes | None:
+            return orjson.dumps([source_offset, worker])
+
+    class AnnouncingFactory(CountingFactory):
+        def new(self, partition: int) -> CountingEngine:
+            return Announcing(partition)
+
+    recovery(settings, AnnouncingFactory()).take_over(1, 1, lambda: True)
+    recovery(settings, CountingFactory()).take_over(2, 1, lambda: True)
+    [said] = read_topic(settings, "tape")
+    assert (said.partition(), said.key(), orjson.loads(said.value())) == (
+        1, None, [0, settings.worker.id],
+    )  # fmt: skip
