@@ -6,8 +6,6 @@ are when events come in as they happen.
 """
 
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
@@ -16,6 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from schemas.errors import ServiceError
 from schemas.topics import SOURCES
 from streams.kafka_settings import client_config, group_id, topic_name
+from streams.reader import ask
 
 ANSWER_S = 10.0
 LOOK_PAUSE_S = 0.05
@@ -58,37 +57,29 @@ class GroupPace:
             elif time.monotonic() > deadline:
                 raise ServiceError(
                     "group_stands_still",
-                    f"group {self._group} stayed {behind} records behind for {self._standstill_s:.0f} s.",
+                    f"group {self._group} stayed {behind} records behind for "
+                    f"{self._standstill_s:.0f} s.",
                     fix="Start a worker, or feed without --ahead.",
                 )
 
     def behind(self) -> int:
-        """Source records that are sent and not committed by the group."""
+        """Source records that are sent and not committed by the group.
+
+        Raises
+        ------
+        ServiceError : the broker does not answer
+        """
+        return ask(self._ask_behind, f"group {self._group}")
+
+    def _ask_behind(self) -> int:
         places = [
             TopicPartition(topic, number)
             for topic in self._topics
             for number in self._admin.list_topics(topic, timeout=ANSWER_S).topics[topic].partitions
         ]
-        ends = _answers(
-            self._admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest())).items()
-        )
+        latest = dict.fromkeys(places, OffsetSpec.latest())
+        ends = self._admin.list_offsets(latest, request_timeout=ANSWER_S)
         group = ConsumerGroupTopicPartitions(self._group, places)
         committed = self._admin.list_consumer_group_offsets([group])[self._group]
-        offsets = _ask(partial(committed.result, ANSWER_S)).topic_partitions
-        taken = sum(max(place.offset, 0) for place in offsets)
-        return sum(found.offset for found in ends) - taken
-
-
-def _answers(futures: Any) -> list[Any]:
-    return [_ask(partial(future.result, ANSWER_S)) for _, future in futures]
-
-
-def _ask(question: Callable[[], Any]) -> Any:
-    try:
-        return question()
-    except Exception as error:
-        raise ServiceError(
-            "broker_unreachable",
-            f"offsets could not be read: {error}.",
-            fix="Check that the broker runs and that kafka.bootstrap is right.",
-        ) from error
+        taken = sum(max(at.offset, 0) for at in committed.result(ANSWER_S).topic_partitions)
+        return sum(end.result(ANSWER_S).offset for end in ends.values()) - taken
