@@ -164,10 +164,11 @@ class ChunkConsumer(driver.Consumer):
                 await self._fetch_once()
         except asyncio.CancelledError:
             # The records of a cancelled fetch are gone while the position has moved on. That is
-            # harmless only when nothing will be read any more.
+            # harmless only when nothing will be read any more. Then it ends here: raised on, Faust
+            # takes it for a crash where a rebalance is under way.
             if not (self.app.should_stop or fetcher.should_stop):
                 self.app.halt(RuntimeError("the fetch loop was cancelled"))
-            raise
+                raise
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
