@@ -72,12 +72,16 @@ def log_range(
     ServiceError : the broker does not answer, or has no such partition
     """
     place = TopicPartition(topic, partition)
-    begin, end = ask(
-        lambda: consumer.get_watermark_offsets(place, timeout=ANSWER_S, cached=False),
-        f"{topic}[{partition}]",
-        deadline_s,
-    )
-    return begin, end
+
+    def question() -> tuple[int, int]:
+        try:
+            return consumer.get_watermark_offsets(place, timeout=ANSWER_S, cached=False)
+        except KafkaException:
+            # A client that lost its only broker may go on believing that nobody leads it.
+            consumer.list_topics(topic, timeout=ANSWER_S)
+            raise
+
+    return ask(question, f"{topic}[{partition}]", deadline_s)
 
 
 def partitions_of(consumer: Consumer, topic: str, deadline_s: float = ANSWER_S) -> int:
@@ -145,11 +149,11 @@ def read_range(
     deadline = time.monotonic() + deadline_s
     while True:
         for message in consumer.consume(CONSUME_RECORDS_MAX, CONSUME_WAIT_S):
-            error = message.error()
+            error, offset = message.error(), message.offset()
             if error is None:
                 yield message
             elif error.code() == KafkaError._PARTITION_EOF:
-                if message.offset() >= end:
+                if offset is not None and offset >= end:
                     return  # the last offsets may be transaction markers, which are no messages
             elif error.code() not in PASSING:
                 raise unreachable(KafkaException(error), f"{topic}[{partition}]")
