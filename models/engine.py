@@ -129,7 +129,7 @@ class PartitionEngine:
         return Batch([found.output for found in placed], state, self.position)
 
     def _fold(self, offset: int, value: bytes) -> None:
-        record = tape.decode(value)
+        record = self._decoded(offset, value)
         if self._wave and self._needs_results(record):
             self._flush()
         context = observe(self.state, offset, record, value)
@@ -140,6 +140,13 @@ class PartitionEngine:
             self._pose(request)
         if len(self._wave) >= WAVE_ROWS:
             self._flush()
+
+    def _decoded(self, offset: int, value: bytes) -> tape.TapeRecord:
+        try:
+            return tape.decode(value)
+        except EngineError as error:
+            error.where = f"tape[{self.partition}]@{offset}"
+            raise
 
     def _needs_results(self, record: tape.TapeRecord) -> bool:
         """Whether a record reads or writes what a waiting decision will write or read."""

@@ -194,8 +194,8 @@ def test_a_jump_on_the_tape_stops_it(kernel: Kernel, market) -> None:
 )
 def test_a_torn_record_stops_it(kernel: Kernel, value) -> None:
     with pytest.raises(EngineError) as error:
-        PartitionEngine.new(0, kernel).apply([(0, value)])
-    assert error.value.code == "torn_tape"
+        PartitionEngine.new(2, kernel).apply([(0, value)])
+    assert (error.value.code, error.value.where) == ("torn_tape", "tape[2]@0")
 
 
 def test_a_state_of_another_partition_or_without_its_manifest_is_refused(
