@@ -22,7 +22,7 @@ from schemas.events import rfc3339
 from schemas.outputs import PriceDecided
 from schemas.policy import Policy, parse_policy
 from streams.ticks import tick_event
-from tests.models.tapes import DAY_MS, Partition, Record, at, keep, policy, seen, simulated
+from tests.models.tapes import DAY_MS, Partition, Record, Tape, at, keep, policy, seen, simulated
 from tests.schemas.test_state import GOLDEN, STATE_RECORDS
 
 DAYS = 20
@@ -514,3 +514,52 @@ def test_no_published_price_breaks_a_guard(kernel: Kernel, first, story) -> None
             for decision in found.decisions:
                 oracle.judge(decision)
                 assert not [reason for reason in decision.reasons if reason.startswith("gate")]
+
+
+# A product asks for a decision, and while it waits comes what may read or write what it will.
+asking = st.one_of(
+    st.tuples(st.just("cost_changed"), st.fixed_dictionaries({"unit_cost_minor": money})),
+    st.tuples(st.just("competitor_price_observed"), st.fixed_dictionaries({"price_minor": money})),
+    st.tuples(st.just("inventory_changed"), st.fixed_dictionaries({"on_hand": st.integers(0, 9)})),
+    shocks,
+)
+following = st.one_of(
+    st.tuples(
+        st.sampled_from(["order_placed", "order_placed", "order_returned", "order_cancelled"]),
+        st.fixed_dictionaries({"order_id": st.sampled_from(["o1", "o2"])}),
+    ),
+    st.tuples(st.just("clock_ticked"), st.just({})),
+    st.tuples(
+        st.just("product_listed"),
+        st.fixed_dictionaries({"sku": st.just("C"), "predecessor": st.sampled_from(["A", "B"])}),
+    ),
+    shocks,
+)
+waits = st.sampled_from([0, 1, 90, 1500, 25_000])  # minutes
+NO_SKU = ("policy_published", "operator_command", "clock_ticked")
+
+
+@settings(max_examples=80)
+@given(
+    story=st.lists(
+        st.tuples(waits, st.sampled_from(["A", "B"]), asking, waits, following),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_no_story_depends_on_how_it_was_cut(kernel: Kernel, story) -> None:
+    """Also where the shop does not say what it shows, and where decisions follow each other."""
+    one = Tape()
+    for sku in ("A", "B"):
+        one.add("product_listed", at(), sku=sku, family="A")
+    minutes = 0
+    for wait, sku, first, wait_again, then in story:
+        for passed, (kind, fields) in ((wait, first), (wait_again, then)):
+            minutes += passed
+            about = {} if kind in NO_SKU else {"sku": sku}
+            if kind == "product_listed":
+                about["family"] = "A"
+            one.add(kind, at(minutes=minutes), **about | fields)
+    whole = fold(kernel, one.records, [])
+    assert fold(kernel, one.records, [Cut(1, False)] * len(one.records)) == whole
+    assert fold(kernel, one.records, [Cut(3, True)] * (len(one.records) // 3)) == whole
