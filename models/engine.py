@@ -1,8 +1,10 @@
 """The engine of one tape partition: the fold, and the driver that prices in waves.
 
-Decisions that the fold asks for wait in a wave until an event needs one of their results, the
-wave is full, or the batch ends. Every wave runs through the kernel's one padded tile, and rows do
-not see their neighbours, so the bytes are the same however the tape was cut into batches.
+Decisions that the fold asks for wait in a wave; a record of a product whose decision waits, waits
+behind it. A wave is priced when it is full, when a record reads more than its own product (a
+control, a tick that looks at products, a successor), or when the batch ends. A product's records
+stay in order, products do not see each other, every wave runs through the kernel's one padded
+tile, and outputs leave in tape order: the bytes are the same however the tape was cut.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,28 +12,26 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from models import control_events
-from models.context import Output, Placed, Request, alert
-from models.fold import observe
+from models.context import Context, Output, Placed, Request, alert
+from models.fold import admit, observe
 from models.partition import PartitionState, StateRecord
 from models.path import PricePath, price_path
 from models.pose import Posed, pose
 from models.settle import settle, stays
 from models.tile import Evaluation, Kernel
-from schemas import tape
+from schemas import tape, topics
 from schemas.codec import canonical
 from schemas.errors import EngineError
 from schemas.events import (
     EPOCH,
     ClockTicked,
     EngineChanged,
-    OrderPlaced,
-    OrderReturned,
+    ProductListed,
     SkuEvent,
 )
 
 ENGINE_SOURCE = "engine"  # the source named by announcements; no topic
 WAVE_ROWS = 128  # two rows a decision: full tiles of 256
-_COUNTED = (OrderPlaced, OrderReturned)  # they count; no decision that waits reads what they write
 
 
 class Batch(NamedTuple):
@@ -42,6 +42,14 @@ class Batch(NamedTuple):
     position: int
 
 
+class Admitted(NamedTuple):
+    """A record that may be observed now or later."""
+
+    context: Context
+    record: tape.TapeRecord
+    value: bytes
+
+
 class PartitionEngine:
     """Folds one tape partition. Not thread-safe: one owner."""
 
@@ -49,6 +57,7 @@ class PartitionEngine:
         self.state = state
         self.kernel = kernel
         self._wave: dict[str, Posed] = {}
+        self._behind: list[Admitted] = []
         self._outputs: list[Placed] = []
 
     @classmethod
@@ -122,24 +131,35 @@ class PartitionEngine:
                     where=f"tape[{self.partition}]@{offset}",
                 )
             self._fold(offset, value)
-        self._flush()
+        self._drain()
         placed = sorted(self._outputs, key=lambda found: found.offset)
         self._outputs.clear()
+        for found in placed:
+            if found.output.topic == topics.PRICES.name:
+                self.state.chain(found.output.value)
         state = self.state.take_changed() if with_state else []
         return Batch([found.output for found in placed], state, self.position)
 
     def _fold(self, offset: int, value: bytes) -> None:
         record = self._decoded(offset, value)
-        if self._wave and self._needs_results(record):
-            self._flush()
-        context = observe(self.state, offset, record, value)
-        self._outputs.extend(context.outputs)
-        if any(request.sku in self._wave for request in context.requests):
-            self._flush()
-        for request in context.requests:
-            self._pose(request)
+        if self._wave and self._reads_many(record):
+            self._drain()
+        context = admit(self.state, offset, record)
+        if context is not None:
+            self._observe(Admitted(context, record, value))
         if len(self._wave) >= WAVE_ROWS:
             self._flush()
+
+    def _observe(self, admitted: Admitted) -> None:
+        """Observe a record, unless a decision on its product waits: then it waits behind it."""
+        context, record, value = admitted
+        if getattr(record.event, "sku", None) in self._wave:
+            self._behind.append(admitted)
+            return
+        observe(context, record, value)
+        self._outputs.extend(context.outputs)
+        for request in context.requests:
+            self._pose(request)
 
     def _decoded(self, offset: int, value: bytes) -> tape.TapeRecord:
         try:
@@ -148,17 +168,17 @@ class PartitionEngine:
             error.where = f"tape[{self.partition}]@{offset}"
             raise
 
-    def _needs_results(self, record: tape.TapeRecord) -> bool:
-        """Whether a record reads or writes what a waiting decision will write or read."""
+    def _reads_many(self, record: tape.TapeRecord) -> bool:
+        """Whether a record reads or writes more than its own product's state."""
         event = record.event
+        if isinstance(event, ProductListed):
+            return event.predecessor is not None
         if isinstance(event, SkuEvent):
-            if isinstance(event, _COUNTED) and event.sku in self._wave:
-                # Where the shop says what it shows, a decision leaves its open epoch alone.
-                return self.state.skus[event.sku].applied_minor is None
-            return event.sku in self._wave or getattr(event, "predecessor", None) in self._wave
+            return False
         if isinstance(event, ClockTicked):
-            asked_ms = min(posed.request.now_ms for posed in self._wave.values())
-            return control_events.tick_reads(self.state, event, asked_ms)
+            waiting = [posed.request.now_ms for posed in self._wave.values()]
+            waiting += [admitted.context.now_ms for admitted in self._behind]
+            return control_events.tick_reads(self.state, event, min(waiting))
         return True
 
     def _pose(self, request: Request) -> None:
@@ -170,12 +190,20 @@ class PartitionEngine:
         else:
             self._block(request, found)
 
+    def _drain(self) -> None:
+        """Price until no decision waits, and no record behind one."""
+        while self._wave:
+            self._flush()
+
     def _flush(self) -> None:
-        """Price the waiting decisions, in the order in which they were asked for."""
-        if not self._wave:
-            return
-        posed = list(self._wave.values())
+        """Price the waiting decisions, then observe what waits behind them, in tape order."""
+        self._price(list(self._wave.values()))
         self._wave.clear()
+        behind, self._behind = self._behind, []
+        for admitted in behind:
+            self._observe(admitted)
+
+    def _price(self, posed: list[Posed]) -> None:
         rows = [one.full for one in posed]
         solutions = self.kernel.solve(
             [row for one in posed for row in (one.frictionless, one.full)]

@@ -39,39 +39,43 @@ _CONTROL_HANDLERS: dict[type[events.Event], Any] = {
 }
 
 
-def observe(
-    partition: PartitionState, offset: int, record: tape.TapeRecord, value: bytes
-) -> Context:
-    """Fold one record into the state; return its outputs and the decisions it asks for.
+def admit(partition: PartitionState, offset: int, record: tape.TapeRecord) -> Context | None:
+    """Take note of a record's place; None for one whose source offset has been seen.
 
     An append may have happened twice: of each source partition only what lies above the highest
-    offset seen is taken. What contradicts the state becomes a dead letter, at once.
-
-    Parameters
-    ----------
-    offset : position on the tape
-    record, value : the record, decoded and as bytes
+    offset seen is taken. Records are admitted in tape order.
     """
-    event, source = record.event, record.source
-    context = Context(partition, offset, event.event_time_ms)
-    manifest = partition.manifest
+    source, manifest = record.source, partition.manifest
     manifest.position = offset
     place = f"{source.topic}/{source.partition}"
     if source.offset <= manifest.high_water.get(place, -1):
         manifest.counts.duplicates += 1
-        return context
+        return None
     manifest.high_water[place] = source.offset
+    return Context(partition, offset, record.event.event_time_ms)
+
+
+def observe(context: Context, record: tape.TapeRecord, value: bytes) -> None:
+    """Fold an admitted record into the state; the context has what it leads to.
+
+    What contradicts the state becomes a dead letter, at once. Records of one product are observed
+    in tape order; those of others may have been observed before.
+
+    Parameters
+    ----------
+    record, value : the record, decoded and as bytes
+    """
+    counts = context.partition.manifest.counts
     try:
-        applied = _apply(context, event, source.topic)
+        applied = _apply(context, record.event, record.source.topic)
     except Refused as refusal:
-        manifest.counts.dead_letters += 1
-        context.outputs.append(_dead_letter(partition, offset, record, value, refusal))
-        return context
+        counts.dead_letters += 1
+        context.outputs.append(_dead_letter(context, record, value, refusal))
+        return
     if applied:
-        manifest.counts.applied += 1
+        counts.applied += 1
     else:
-        manifest.counts.duplicates += 1
-    return context
+        counts.duplicates += 1
 
 
 def _apply(context: Context, event: events.AnyEvent, topic: str) -> bool:
@@ -111,9 +115,9 @@ def _is_repeat(state: SkuState, topic: str, event_id: str) -> bool:
 
 
 def _dead_letter(
-    partition: PartitionState, offset: int, record: tape.TapeRecord, value: bytes, refusal: Refused
+    context: Context, record: tape.TapeRecord, value: bytes, refusal: Refused
 ) -> Placed:
-    source = record.source
+    source, partition, offset = record.source, context.partition, context.offset
     number = partition.manifest.partition
     shown = "" if refusal.value is None else str(refusal.value)[:VALUE_CHARACTERS_MAX]
     failed_at = events.rfc3339(record.event.event_time_ms)

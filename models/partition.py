@@ -121,14 +121,10 @@ class PartitionState:
         self.prior_sha256 = prior_sha256(prior)
         self.touch("prior")
 
-    def note_decision(self, value: bytes, status: str) -> None:
-        """Count a decision and add its bytes to the chain that names the whole history."""
-        manifest = self.manifest
-        manifest.counts.decisions += 1
-        manifest.counts.published += status == "published"
-        manifest.counts.held += status == "held"
-        before = manifest.decisions_sha256.encode()
-        manifest.decisions_sha256 = hashlib.sha256(before + value).hexdigest()
+    def chain(self, decision: bytes) -> None:
+        """Add a decision's bytes to the chain that names the whole history; in tape order."""
+        before = self.manifest.decisions_sha256.encode()
+        self.manifest.decisions_sha256 = hashlib.sha256(before + decision).hexdigest()
 
     # -- records -------------------------------------------------------------------------------
 

@@ -73,7 +73,10 @@ def settle(
     state.version += 1
     decision = _decision(partition, posed, path, at, steps_at, chosen_minor, verdict, after)
     value = canonical(decision)
-    partition.note_decision(value, decision.status)
+    counts = partition.manifest.counts
+    counts.decisions += 1
+    counts.published += decision.status == "published"
+    counts.held += decision.status == "held"
     key = state.sku.encode()
     outputs.append(Placed(request.offset, Output(topics.PRICES.name, key, value)))
     if decision.status == "published":

@@ -9,7 +9,7 @@ import jax
 
 from models.engine import PartitionEngine
 from models.tile import Kernel
-from streams.machine import read_machine, use_one_thread
+from streams.machine import read_engine_facts, use_one_thread
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)  # objects, then runs of the younger generation
 
@@ -22,7 +22,7 @@ def warm_kernel(cache_dir: Path | None) -> Kernel:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         # Ours compile in about a second each: without this JAX would not think them worth it.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    kernel = Kernel.warm(machine=read_machine())
+    kernel = Kernel.warm(machine=read_engine_facts())
     # What is loaded by now stays. State is large and has no cycles: look at it rarely.
     gc.collect()
     gc.freeze()

@@ -1,8 +1,13 @@
-"""What this machine's instructions are: part of the engine fingerprint."""
+"""What the last bit of a price depends on beside the kernels: machine, libraries, source."""
 
+import hashlib
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
+
+import models
+import schemas
 
 _CPUINFO = Path("/proc/cpuinfo")
 _IDENTITY = ("vendor_id", "cpu family", "model")
@@ -29,6 +34,32 @@ def read_machine(cpuinfo: Path = _CPUINFO) -> str:
     vector = sorted(flag for flag in flags if flag.startswith(_VECTOR_PREFIXES) or flag == "asimd")
     identity = [first_cpu[name] for name in _IDENTITY if name in first_cpu]
     return " ".join([architecture, *identity, *vector])
+
+
+def read_sources() -> str:
+    """Return a short hash of the source of ``models`` and ``schemas``.
+
+    A change of the models moves prices as surely as another processor does.
+    """
+    digest = hashlib.sha256()
+    for package in (models, schemas):
+        folder = Path(package.__path__[0])
+        for path in sorted(folder.rglob("*.py")):
+            name = f"{package.__name__}/{path.relative_to(folder).as_posix()}"
+            digest.update(f"{name}\n".encode() + path.read_bytes())
+    return f"source-{digest.hexdigest()[:12]}"
+
+
+def read_engine_facts() -> str:
+    """What the engine fingerprint names beside the kernels' own: machine, libraries, source.
+
+    The learning models use the C library's ``exp`` and ``log`` and River; numbers become text by
+    orjson.
+    """
+    libc, libc_version = platform.libc_ver()
+    libraries = [f"{name}-{version(name)}" for name in ("river", "orjson", "msgspec")]
+    facts = [f"python-{platform.python_version()}", f"{libc}-{libc_version}", *libraries]
+    return " ".join([read_machine(), *facts, read_sources()])
 
 
 def use_one_thread() -> None:

@@ -1,11 +1,14 @@
 """What the engine fingerprint says about the machine."""
 
 import os
+import platform
+import shutil
 from pathlib import Path
 
 import pytest
 
-from streams.machine import read_machine, use_one_thread
+import models
+from streams.machine import read_engine_facts, read_machine, read_sources, use_one_thread
 
 CPUINFO = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -41,3 +44,23 @@ def test_one_thread_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NPROC", "2")
     use_one_thread()
     assert os.environ["NPROC"] == "2"
+
+
+def test_a_changed_source_is_another_engine(tmp_path: Path, monkeypatch) -> None:
+    before = read_sources()
+    assert before == read_sources()
+    folder = tmp_path / "models"
+    shutil.copytree(Path(models.__path__[0]), folder)
+    monkeypatch.setattr(models, "__path__", [str(folder)])
+    assert read_sources() == before  # the same source elsewhere
+    with (folder / "guards.py").open("a") as file:
+        file.write("# a comment\n")
+    after = read_sources()
+    assert (after != before, after.partition("-")[0], len(after)) == (True, "source", 19)
+
+
+def test_the_engine_facts_name_what_moves_a_bit() -> None:
+    names = [fact.rpartition("-")[0] for fact in read_engine_facts().split()]
+    assert [name for name in names if name][-6:] == [
+        "python", platform.libc_ver()[0], "river", "orjson", "msgspec", "source",
+    ]  # fmt: skip
