@@ -35,6 +35,7 @@ class Evidence(NamedTuple):
     orders: int
     price_minor: float
     reference_price_minor: int
+    floor_forced: bool
     stock_age_ms: int | None
     sales_ratio: float | None
     epoch_orders: int
@@ -70,7 +71,8 @@ def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
         )
     band_low = policy.band_low_ratio * evidence.reference_price_minor
     band_high = policy.band_high_ratio * evidence.reference_price_minor
-    if not band_low <= evidence.price_minor <= band_high:
+    in_band = band_low <= evidence.price_minor <= band_high
+    if not in_band and not evidence.floor_forced:
         reasons.append(f"price outside its band of {band_low:.0f} to {band_high:.0f} minor units")
     if (
         evidence.stock_age_ms is not None

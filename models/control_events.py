@@ -43,10 +43,16 @@ def policy_published(context: Context, event: PolicyPublished) -> None:
         raise Refused(
             error.code, "policy", event.policy[:200], error.expected or "a policy document"
         ) from None
+    _decide_all_anew(context, "policy")
+
+
+def _decide_all_anew(context: Context, trigger: str) -> None:
+    """Let the next tick decide every product on sale: what was held may be out of date."""
+    partition = context.partition
     for sku in sorted(partition.skus):
         if not partition.catalogue[sku].retired:
             state = partition.skus[sku]
-            state.decide_anew = "policy"
+            state.decide_anew = trigger
             reschedule(partition, state)
             partition.touch(f"sku/{sku}")
 
@@ -101,6 +107,8 @@ def operator_command(context: Context, event: OperatorCommand) -> None:
         on = event.command == "kill_switch_on"
         partition.manifest.kill_switch = f"{event.actor}: {event.reason}" if on else None
         partition.manifest.kill_switch_expires_ms = expires_ms if on else None
+        if not on:
+            _decide_all_anew(context, "kill switch off")
         evidence = {"actor": event.actor, "reason": event.reason, "on": on}
         context.alert("kill_switch", None, f"kill switch {'on' if on else 'off'}", evidence)
         return
@@ -148,6 +156,7 @@ def clock_ticked(context: Context, event: ClockTicked) -> bool:
     expires_ms = manifest.kill_switch_expires_ms
     if expires_ms is not None and expires_ms <= now_ms:
         manifest.kill_switch = manifest.kill_switch_expires_ms = None
+        _decide_all_anew(context, "kill switch off")
         context.alert("kill_switch", None, "kill switch off: it expired", {"on": False})
     day = now_ms // DAY_MS
     if manifest.returns_day != day:

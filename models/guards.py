@@ -132,6 +132,7 @@ def clamp(price_minor: float, allowed: Feasible) -> tuple[Move, ...]:
     return tuple(moves)
 
 
+FLOORS = ("cost_floor", "margin_floor", "minimum_resale_price")
 _LEDGER_ORDER = (
     "margin_floor",
     "list_price_ceiling",

@@ -27,6 +27,11 @@ class PricePath(NamedTuple):
     wanted_minor: int
     exogenous_log: float
 
+    @property
+    def floor_forced(self) -> bool:
+        """Whether a floor set the price: a cost far off is news, and no slip to hold back."""
+        return bool(self.moves) and self.moves[-1].guard in guards.FLOORS
+
 
 EPOCH = "epoch"  # the trigger at which a new probe is drawn; others keep the present one
 EXPLORATION = "exploration"

@@ -110,6 +110,7 @@ def _assess(
         orders=posed.posterior.orders,
         price_minor=float(chosen_minor),
         reference_price_minor=posed.reference_minor,
+        floor_forced=chosen_minor == path.wanted_minor and path.floor_forced,
         stock_age_ms=(
             None if state.stock is None else posed.request.now_ms - state.stock.reported_ms
         ),

@@ -166,7 +166,8 @@ def report_bug(error: Exception, as_json: bool) -> None:
 
 
 def _console(stream: Any) -> Console:
-    console = Console(file=stream, highlight=False)
+    # What people wrote elsewhere (reasons, names) is shown as it is: brackets are no markup.
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH_COLUMNS
     return console

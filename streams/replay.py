@@ -6,18 +6,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO, Annotated
 
+import msgspec
 import orjson
 from msgspec import Struct
 
 from models.context import Output
 from models.engine import PartitionEngine
+from models.partition import MANIFEST_KEY
 from models.tile import Kernel
 from schemas import tape
-from schemas.errors import InputError, ServiceError
+from schemas.errors import EngineError, InputError, ServiceError
 from schemas.state import Counts
 from streams.tape_builder import Placed
 
+SOURCE_FAULTS = ("tape_jump", "torn_tape")  # a worker stops for them; here the source is bad
 Sink = Callable[[int, list[Output]], None]
 PEAK_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -95,7 +99,18 @@ class Replay:
         waiting = self._waiting[number]
         if not waiting:
             return
-        batch = self.engines[number].apply(waiting, with_state=False)
+        try:
+            batch = self.engines[number].apply(waiting, with_state=False)
+        except EngineError as error:
+            if error.code not in SOURCE_FAULTS:
+                raise
+            raise InputError(
+                error.code,
+                error.message,
+                where=error.where,
+                value=error.value,
+                fix="The tape is not whole: make or copy it again.",
+            ) from error
         waiting.clear()
         if self._sink is not None:
             self._sink(number, batch.outputs)
@@ -162,17 +177,41 @@ class Replay:
         except OSError as error:
             raise ServiceError("file_unreachable", f"{error}.", where=str(path)) from error
         self.engines = [
-            PartitionEngine.restore(engine.partition, found, engine.kernel)
+            _restored(engine, found, path)
             for engine, found in zip(self.engines, records, strict=True)
         ]
 
 
+def _restored(
+    engine: PartitionEngine, records: list[tuple[bytes, bytes]], path: Path
+) -> PartitionEngine:
+    """The engine as a checkpoint says; each partition has its manifest there, written last."""
+    number = engine.partition
+    if not records or records[-1][0] != MANIFEST_KEY:
+        raise InputError(
+            "bad_checkpoint",
+            f"partition {number} has no manifest at its end.",
+            where=str(path),
+            expected="the records of every partition, whole",
+            fix="Save it again, or give the partitions that it was saved with.",
+        )
+    try:
+        return PartitionEngine.restore(number, records, engine.kernel)
+    except (EngineError, msgspec.MsgspecError, UnicodeError) as error:
+        raise InputError(
+            "bad_checkpoint", f"partition {number} can't be restored: {error}", where=str(path)
+        ) from error
+
+
+_place_decoder = msgspec.json.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0)], str, msgspec.Raw])
+
+
 def _checkpoint_line(line: bytes, where: str) -> tuple[int, bytes, bytes]:
     try:
-        partition, key, _ = orjson.loads(line)
+        partition, key, _ = _place_decoder.decode(line)
         value = line[len(orjson.dumps([partition, key])) :].rstrip()[:-1]
-        return int(partition), key.encode(), value
-    except (orjson.JSONDecodeError, TypeError, ValueError) as error:
+        return partition, key.encode(), value
+    except msgspec.MsgspecError as error:
         raise InputError(
             "bad_checkpoint", f"not a checkpoint line: {error}.", where=where
         ) from None
@@ -184,11 +223,26 @@ def combined_sha256(parts: Iterable[str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def open_to_write(path: Path) -> IO[bytes]:
+    """Open a file for results.
+
+    Raises
+    ------
+    ServiceError : it can't be written
+    """
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise ServiceError(
+            "file_unreachable", f"{error}.", where=str(path), fix="Check the folder."
+        ) from error
+
+
 class TapeWriter:
     """Writes what is replayed as a tape file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = open_to_write(path)
 
     def tee(self, records: Iterable[Placed]) -> Iterator[Placed]:
         """Pass records on, and write each."""

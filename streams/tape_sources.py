@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +46,9 @@ def open_source(
         with _opened(path) as lines:
             first = lines.readline()
         size = max(path.stat().st_size, 1)
-    except (OSError, EOFError) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path, 1, error) from error
+    except OSError as error:
         raise ServiceError(
             "file_unreachable", f"{error}.", where=source, fix="Check the path and the file."
         ) from error
@@ -68,15 +71,29 @@ def _opened(path: Path) -> Any:
 
 
 def _tape_file(path: Path) -> Iterator[Placed]:
-    with _opened(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
+    number = 0
+    try:
+        with _opened(path) as lines:
+            for line in lines:
+                number += 1
                 position, value = tape.parse_line(line)
-            except EngineError as error:
-                raise InputError(
-                    "bad_tape_line", error.message, where=f"{path}:{number}", value=line[:200]
-                ) from None
-            yield Placed(position.partition, position.offset, value)
+                yield Placed(position.partition, position.offset, value)
+    except EngineError as error:
+        raise InputError(
+            "bad_tape_line", error.message, where=f"{path}:{number}", value=error.value
+        ) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path, number + 1, error) from error
+
+
+def _damaged(path: Path, number: int, error: Exception) -> InputError:
+    return InputError(
+        "damaged_file",
+        f"the archive ends too early or is damaged ({error}).",
+        where=f"{path}:{number}",
+        expected="a complete gzip file",
+        fix="Copy or make the file again.",
+    )
 
 
 def _kafka(settings: Any, progress: Progress | None) -> TapeSource:

@@ -14,7 +14,7 @@ from streams.config import load_settings
 from streams.engines import warm_kernel
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.replay import Replay, ReplaySummary, TapeWriter
+from streams.replay import Replay, ReplaySummary, TapeWriter, open_to_write
 from streams.tape_sources import KAFKA, open_source
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -64,7 +64,7 @@ def command(
         opened = open_source(source, settings, partitions, advance)
         kernel = warm_kernel(settings.engine.compilation_cache_dir)
         with ExitStack() as files:
-            sink = None if out is None else _DecisionWriter(files.enter_context(out.open("wb")))
+            sink = None if out is None else _DecisionWriter(files.enter_context(open_to_write(out)))
             replay = Replay(kernel, opened.partitions, batch_records, sink)
             if from_checkpoint is not None:
                 replay.load(from_checkpoint)

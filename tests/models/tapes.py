@@ -225,7 +225,8 @@ def _happenings(shop: Shop, now_ms: int) -> dict[int, list[tuple[str, dict[str, 
     soon, later = rfc3339(now_ms + DAY_MS), rfc3339(now_ms + 3 * DAY_MS)
     return {
         10: [("policy_published",
-              policy("[guards]\nstep_ratio_max = 0.05\nceiling_list_price_ratio = 1.5\n"))],
+              policy("[guards]\nstep_ratio_max = 0.05\nceiling_list_price_ratio = 1.5\n"
+                     "[breaker]\nfast_sales_ratio = 1.01\nfast_sales_orders_min = 1\n"))],
         14: [("promotion_scheduled",
               {"skus": [sku[0], "ELSEWHERE"], "from_time": soon, "to_time": later, "depth": 0.1})],
         18: [_command("breaker_trip", kind="sku", name=sku[1])],

@@ -557,9 +557,11 @@ def test_a_kill_switch_holds_every_price_until_it_is_off(shop: Partition) -> Non
     assert shop.state.published_minor == price
     off = shop.send("operator_command", at(hours=3), command="kill_switch_off")
     assert alerts(off) == [("kill_switch", None, "kill switch off")]
-    assert (
-        shop.send("cost_changed", at(hours=4), unit_cost_minor=901).decision.status == "published"
-    )
+    # what was held is decided anew at the next tick: a price below the new cost must not stay
+    anew = shop.tick(at(hours=3, minutes=1))
+    assert (anew.decision.status, anew.decision.price_minor, anew.decision.reasons[0]) == (
+        "published", 948, "trigger: kill switch off",
+    )  # fmt: skip
 
 
 def test_a_kill_switch_expires_by_the_tapes_clock(shop: Partition) -> None:
@@ -569,9 +571,11 @@ def test_a_kill_switch_expires_by_the_tapes_clock(shop: Partition) -> None:
     assert shop.tick(at(hours=4, minutes=59)) == NOTHING
     held = shop.send("cost_changed", at(hours=6), unit_cost_minor=510)  # the clock is not there
     assert held.decision.status == "held"
-    assert alerts(shop.tick(at(hours=5))) == [("kill_switch", None, "kill switch off: it expired")]
-    passed = shop.send("cost_changed", at(hours=6), unit_cost_minor=515)
-    assert passed.decision.status == "published"
+    expired = shop.tick(at(hours=5))
+    assert alerts(expired) == [("kill_switch", None, "kill switch off: it expired")]
+    assert (expired.decision.status, expired.decision.reasons[0]) == (
+        "published", "trigger: kill switch off",
+    )  # fmt: skip
 
 
 def test_an_operators_trip_holds_until_the_reset_and_a_canary_follows(shop: Partition) -> None:

@@ -191,6 +191,13 @@ def test_numbers_that_were_none_are_not_shown(tmp_path: Path) -> None:
     ]
 
 
+def test_what_people_wrote_is_shown_as_it_is(tmp_path: Path) -> None:
+    reason = "kill switch: kim: see [/tickets/12] and [red]stop :smile:"
+    held = decision(status="held", reasons=[reason])
+    text = lines(explain("A", "--file", write(tmp_path / "decisions.jsonl", held)))
+    assert f"  - {reason}" in text
+
+
 # -- which decision
 
 

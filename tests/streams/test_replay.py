@@ -216,8 +216,8 @@ def test_a_tape_with_a_gap_is_not_folded(files: Files) -> None:
     lines = files.tape.read_bytes().splitlines(keepends=True)
     path = files.folder / "gap.jsonl"
     path.write_bytes(b"".join(lines[:6] + lines[40:]))
-    _, error = fails(path)
-    assert error["code"] == "tape_jump"
+    code, error = fails(path)
+    assert (code, error["code"]) == (3, "tape_jump")
     partition, _, offset = error["where"].removeprefix("tape[").partition("]@")
     missing = list(map(position_of, lines[6:40]))
     before = max(
@@ -229,6 +229,33 @@ def test_a_tape_with_a_gap_is_not_folded(files: Files) -> None:
 
 def position_of(line: bytes) -> tape.Position:
     return tape.parse_line(line)[0]
+
+
+def test_an_event_on_a_tape_that_is_none_is_named_by_its_place(files: Files) -> None:
+    lines = files.tape.read_bytes().splitlines(keepends=True)[:6]
+    path = files.folder / "no-event.jsonl"
+    path.write_bytes(b"".join(lines[:5]) + lines[5].replace(b'"type"', b'"typo"'))
+    code, error = fails(path)
+    position = position_of(lines[5])
+    assert (code, error["code"]) == (3, "torn_tape")
+    assert error["where"] == f"tape[{position.partition}]@{position.offset}"
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.0001])
+def test_a_damaged_archive_is_refused(files: Files, cut: float) -> None:
+    packed = gzip.compress(files.tape.read_bytes())
+    path = files.folder / "damaged.jsonl.gz"
+    path.write_bytes(packed[: int(cut * len(packed))])
+    code, error = fails(path)
+    assert (code, error["code"]) == (3, "damaged_file")
+    assert error["where"].startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("option", ["--out", "--tape-out", "--save-checkpoint"])
+def test_a_folder_that_is_not_there(files: Files, option: str) -> None:
+    path = files.folder / "missing" / "file.jsonl"
+    code, error = fails(files.tape, "--stop-after", "5", option, path)
+    assert (code, error["code"], error["where"]) == (4, "file_unreachable", str(path))
 
 
 def test_a_tape_of_more_partitions_than_were_given(files: Files) -> None:
@@ -250,19 +277,30 @@ def test_a_checkpoint_cut_short_is_refused(files: Files, checkpoint: Path) -> No
     path.write_bytes(b"".join(lines)[:-30])
     code, error = fails(files.tape, "--from-checkpoint", path)
     assert (code, error["code"], error["where"]) == (3, "bad_checkpoint", f"{path}:{len(lines)}")
-    path.write_bytes(b"".join(lines[:-1]))  # whole lines, but not the last one: the manifest
-    _, error = fails(files.tape, "--from-checkpoint", path)
-    assert (error["code"], error["message"]) == (
-        "no_manifest", "state partition 3 has no manifest.",
-    )  # fmt: skip
+    for kept in (lines[:-1], lines[:20]):  # whole lines, but no manifest after them
+        path.write_bytes(b"".join(kept))
+        code, error = fails(files.tape, "--from-checkpoint", path)
+        assert (code, error["code"], error["where"]) == (3, "bad_checkpoint", str(path))
+        assert error["message"].endswith("has no manifest at its end.")
+
+
+@pytest.mark.parametrize(
+    "line", [b"[1,2,3]\n", b"{}\n", b'[-1,"manifest",{}]\n', b'[0,"manifest",{}]\n', b"\xff\n"]
+)
+def test_a_file_that_is_no_checkpoint_is_refused(files: Files, line: bytes) -> None:
+    path = files.folder / "junk.jsonl"
+    path.write_bytes(line)
+    code, error = fails(files.tape, "--from-checkpoint", path)
+    assert (code, error["code"]) == (3, "bad_checkpoint")
+    assert error["where"].startswith(str(path))
+
+
+def test_a_checkpoint_of_fewer_partitions_is_refused(files: Files, checkpoint: Path) -> None:
+    code, error = fails(files.events, "--from-checkpoint", checkpoint, "--partitions", "8")
+    assert (code, error["code"]) == (3, "bad_checkpoint")
+    assert error["message"] == "partition 4 has no manifest at its end."
 
 
 def test_a_checkpoint_of_more_partitions_is_refused(files: Files, checkpoint: Path) -> None:
     code, error = fails(files.events, "--from-checkpoint", checkpoint, "--partitions", "2")
     assert (code, error["code"], error["where"]) == (3, "partition_mismatch", str(checkpoint))
-
-
-def test_a_checkpoint_is_written_whole_or_not_at_all(files: Files) -> None:
-    path = files.folder / "missing" / "checkpoint.jsonl"
-    code, error = fails(files.tape, "--stop-after", "5", "--save-checkpoint", path)
-    assert (code, error["code"], error["where"]) == (4, "file_unreachable", str(path))
