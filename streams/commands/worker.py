@@ -1,5 +1,7 @@
 """``pricemaker worker``: run intake and pricer on Kafka."""
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ def command(
         config_file,
         {"kafka.bootstrap": bootstrap, "worker.id": worker_id, "worker.role": role},
     )
+    engines = None if settings.worker.role == "intake" else EnginesToCome(settings)
     # Faust and JAX take seconds to import: not for --help.
     from streams.pricer import publisher_gate
     from streams.worker import Worker, configure_logging, end_process
@@ -53,7 +56,7 @@ def command(
         end_process(error)
 
     configure_logging(settings.worker.log_level)
-    worker = Worker(settings, _engines(settings), gate=publisher_gate, on_halt=report_and_end)
+    worker = Worker(settings, engines, gate=publisher_gate, on_halt=report_and_end)
     worker.run()
     offsets = worker.progress.offsets()
     output.document(
@@ -69,9 +72,27 @@ def command(
     )
 
 
+class EnginesToCome:
+    """Engines whose kernels are made while the worker joins its group: a restart is sooner back.
+
+    The first partition that is taken over waits for them, and for what may go wrong with them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        pool = ThreadPoolExecutor(1, "kernels")
+        self._made = pool.submit(_engines, settings)
+        pool.shutdown(wait=False)
+
+    def new(self, partition: int) -> Any:
+        """An engine before the first record."""
+        return self._made.result().new(partition)
+
+    def restore(self, partition: int, records: Iterable[tuple[bytes, bytes]]) -> Any:
+        """An engine as its state records say."""
+        return self._made.result().restore(partition, records)
+
+
 def _engines(settings: Settings) -> Any:
-    if settings.worker.role == "intake":
-        return None
     from streams.engines import PricingEngines, warm_kernel
 
     return PricingEngines(warm_kernel(settings.engine.compilation_cache_dir))
