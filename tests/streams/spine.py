@@ -29,6 +29,8 @@ SKUS = tuple(f"SKU-{number:02d}" for number in range(37))
 EVENT_TIME = "2026-01-01T00:00:00.000Z"
 WAIT_S = 60.0
 POLL_S = 0.05
+# For a child process: a shell that runs the tests in the background has SIGINT ignored.
+HEED_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def new_prefix() -> str:
@@ -275,11 +277,6 @@ def workers(settings: Settings, folder: Path) -> Iterator[Callable[..., WorkerPr
     finally:
         for worker in started:
             worker.end()
-
-
-def heed_interrupts() -> None:
-    """For a child process: a shell that runs the tests in the background has SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:

@@ -24,7 +24,7 @@ from schemas.errors import (
 from streams.cli import COMMANDS, cli
 from streams.generated import main as generated_main
 from streams.output import Output, command_options, json_text
-from tests.streams.spine import heed_interrupts
+from tests.streams.spine import HEED_INTERRUPTS
 
 PROGRAM = [sys.executable, "-m", "streams"]
 FACTS = {
@@ -187,10 +187,9 @@ def test_ctrl_c_ends_a_waiting_command_with_130() -> None:
         "probe()\n"
     )
     program = subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", HEED_INTERRUPTS + script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=heed_interrupts,
     )
     assert program.stdout.readline() == b"waiting\n"
     program.send_signal(signal.SIGINT)

@@ -28,8 +28,9 @@ from streams.lag import (
     consumer_lag,
 )
 from streams.settings import Settings
-from tests.streams.spine import heed_interrupts
+from tests.streams.spine import HEED_INTERRUPTS
 
+RUN_PROGRAM = "from streams.cli import main; main()"
 PLACE = ("orders", 3)
 NOW_MS = 1_700_000_060_000
 MINUTE_AGO_MS = NOW_MS - 60_000
@@ -254,13 +255,13 @@ def test_without_a_name_our_own_groups_are_shown(installed: Settings) -> None:
 def test_watching_goes_on_until_it_is_interrupted(installed: Settings) -> None:
     program = subprocess.Popen(
         [
-            *(sys.executable, "-m", "streams", "lag", "--json", "--watch", "--interval", "0.2"),
+            *(sys.executable, "-c", HEED_INTERRUPTS + RUN_PROGRAM),
+            *("lag", "--json", "--watch", "--interval", "0.2"),
             *("--bootstrap", installed.kafka.bootstrap),
         ],
         env={**os.environ, "PRICEMAKER_TOPICS__PREFIX": installed.topics.prefix},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=heed_interrupts,
     )
     first, second = (json.loads(program.stdout.readline()) for _ in range(2))
     assert first["observed_at"] < second["observed_at"]
