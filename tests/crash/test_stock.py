@@ -58,7 +58,12 @@ def test_a_stock_app_is_seen_to_fail(
     )
     observer = Observer(own_broker.bootstrap, prefix, system.group, system.observed)
     harness = Harness(system, own_broker, observer, tmp_path_factory.mktemp("stock"))
-    report = harness.run(SCRIPT, orders(), SEED)
+    try:
+        report = harness.run(SCRIPT, orders(), SEED)
+    except AssertionError as stuck:  # at times it never comes back from its own recovery
+        assert "lag to return to 0" in str(stuck)
+        print("the stock app never caught up")
+        return
     topics = observer.read()
 
     sent = Counter(record.key for record in topics["orders"])

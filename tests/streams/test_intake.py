@@ -17,7 +17,7 @@ from streams.routes import Route, tape_partition
 from streams.settings import Settings
 from streams.ticks import MINUTE_MS, TickFilter, TickProposer, tick_event
 from streams.worker import WorkerThread
-from tests.streams.spine import Shop, fresh_topics, listing, order, read_topic
+from tests.streams.spine import Shop, fresh_topics, listing, order, read_topic, wait_until
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00Z
 WAIT_S = 30.0
@@ -269,6 +269,9 @@ def test_what_a_producer_aborted_never_happened(settings: Settings) -> None:
         aborting.produce(name, key="A", value=orjson.dumps(order(0, "A")), partition=0)
         aborting.flush()
         aborting.abort_transaction()
+        # the broker writes the marker, at offset 1, a moment after it has answered
+        marked = {("orders", 0): 2}
+        wait_until(lambda: worker.progress.end_offsets(["orders"]) == marked, "the abort's marker")
         shop.send("orders", [order(1, "A")], partition=0)
         wait_for_sources(worker)
     assert [place for place in tape(settings) if place[0] == "orders"] == [("orders", 0, 2)]
