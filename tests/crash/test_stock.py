@@ -61,7 +61,8 @@ def test_a_stock_app_is_seen_to_fail(
     try:
         report = harness.run(SCRIPT, orders(), SEED)
     except AssertionError as stuck:  # at times it never comes back from its own recovery
-        assert "lag to return to 0" in str(stuck)
+        if "lag to return to 0" not in str(stuck):
+            raise
         print("the stock app never caught up")
         return
     topics = observer.read()
