@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, gate
+from models import breaker, demand, gate, guards
 from models.context import Output, Placed, alert
 from models.market import begin_epoch, close_epoch, reschedule
 from models.partition import PartitionState
@@ -134,6 +134,8 @@ def _verdict(
         holding.extend(f"breaker: {reason}" for reason in breaker_reasons)
     if manifest.kill_switch is not None:
         holding.append(f"kill switch: {manifest.kill_switch}")
+    broken = guards.violations(chosen_minor, posed.allowed)
+    holding.extend(f"guard broken: {guard}" for guard in broken)
     holding.extend(
         gate.check(
             partition.gates.get(posed.state.sku),
