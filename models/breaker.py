@@ -9,14 +9,13 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from schemas.events import DAY_MS, HOUR_MS
 from schemas.policy import BreakerPolicy
 from schemas.state import BreakerState
 
 CLOSED: Final = "CLOSED"
 HALF_OPEN: Final = "HALF_OPEN"
 OPEN: Final = "OPEN"
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 MANUAL = "manual trip"
 DOUBLINGS_MAX = 5
 

@@ -10,7 +10,7 @@ too and then retracts the negative its unit had given, so both sides see the sam
 import hashlib
 from typing import Literal, NamedTuple
 
-from models.epoch import DAY_MS
+from schemas.events import DAY_MS
 from schemas.learned import DELAY_DAYS, ReturnCohort
 
 LINE_UNITS_MAX = 10  # one order line is one decision: a bulk order counts as this many units

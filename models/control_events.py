@@ -14,6 +14,7 @@ from models.prior import prior_sha256
 from schemas.codec import canonical
 from schemas.errors import FieldError
 from schemas.events import (
+    DAY_MS,
     CalendarPublished,
     ClockTicked,
     EngineChanged,
@@ -26,8 +27,6 @@ from schemas.events import (
 from schemas.learned import DemandPrior
 from schemas.policy import policy_sha256
 from schemas.state import Promotion, SkuState
-
-DAY_MS = 86_400_000
 
 
 def policy_published(context: Context, event: PolicyPublished) -> None:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from models.epoch import DAY_MS, Features, Observation
+from models.epoch import Features, Observation
+from schemas.events import DAY_MS
 from schemas.learned import Coefficients, Covariance, DemandPosterior
 
 Z_MAX = 60.0  # |ln mu| stays below: exp never overflows, and no shop sells e^60 a day

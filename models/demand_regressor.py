@@ -6,8 +6,9 @@ from typing import Any
 from river import base
 
 from models.demand import DemandSettings, expected_orders, learn
-from models.epoch import DAY_MS, Features, Observation
+from models.epoch import Features, Observation
 from models.prior import DEFAULT_PRIOR, adapt
+from schemas.events import DAY_MS
 from schemas.learned import Covariance, DemandPosterior
 
 

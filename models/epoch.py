@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from schemas.events import DAY_MS
 from schemas.learned import OpenEpoch
 from schemas.policy import DecisionPolicy
 
-DAY_MS = 86_400_000
 EXPOSURE_DAYS_MIN = 1.0 / 1440.0  # below a minute the epoch says nothing about a rate per day
 
 CloseReason = Literal["price", "rival", "stock", "orders", "age"]

@@ -7,12 +7,11 @@ fed by catalogue events and by what was published. It can only hold a price, nev
 import math
 from collections.abc import Iterator
 
-from schemas.events import CostChanged, ProductListed, ProductRetired
+from schemas.events import DAY_MS, CostChanged, ProductListed, ProductRetired
 from schemas.outputs import PriceDecided
 from schemas.policy import GuardPolicy
 from schemas.state import GateEntry
 
-DAY_MS = 86_400_000
 ROUNDING = 1e-9  # relative slack for bounds that are products of floats
 
 Limit = tuple[str, float, float]  # name, lowest and highest price in minor units

@@ -6,11 +6,9 @@ from typing import NamedTuple
 from models import breaker, demand
 from models.epoch import accrue, closes, observation, open_epoch
 from models.partition import PartitionState
+from schemas.events import DAY_MS, HOUR_MS
 from schemas.policy import DecisionPolicy
 from schemas.state import CatalogueEntry, SkuState
-
-DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
 
 
 class Closed(NamedTuple):

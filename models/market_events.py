@@ -11,6 +11,7 @@ from models.market import (
     rival_view,
 )
 from schemas.events import (
+    DAY_MS,
     CompetitorPriceObserved,
     InventoryChanged,
     OrderCancelled,
@@ -22,7 +23,6 @@ from schemas.events import (
 )
 from schemas.state import CatalogueEntry, Rival, SkuState, Stock, Traffic
 
-DAY_MS = 86_400_000
 FAST_SALES_LOOK_EVERY = 5  # order lines between two looks at the rate of sale
 TRAFFIC_AVERAGE_DAYS = 7.0
 VISITS_PER_DAY_MIN = 0.1  # keeps a first count of zero from making every later one infinite

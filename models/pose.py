@@ -9,11 +9,11 @@ from models.market import RivalView, log_rival, rival_view
 from models.objective import PADDING, Row
 from models.partition import PartitionState
 from models.returns import ReturnCurve, curve
+from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior
 from schemas.policy import ObjectivePolicy
 from schemas.state import BreakerState, CatalogueEntry, SkuState
 
-DAY_MS = 86_400_000
 HORIZON_DAYS_MIN = 0.25
 DEMAND_PER_DAY_MIN = 1e-9
 SEARCH_LOW, SEARCH_HIGH = 0.2, 5.0  # of the larger of reference price and break-even price

@@ -5,11 +5,9 @@ import math
 from models import cohorts
 from models.partition import PartitionState
 from models.returns import learn_level
-from schemas.events import OrderCancelled, OrderPlaced, OrderReturned
+from schemas.events import DAY_MS, OrderCancelled, OrderPlaced, OrderReturned
 from schemas.learned import ReturnCohort
 from schemas.state import SkuState
-
-DAY_MS = 86_400_000
 
 
 def sold(partition: PartitionState, state: SkuState, event: OrderPlaced) -> None:

@@ -13,11 +13,10 @@ from models.record import build_record, minor_greeks
 from models.tile import Evaluation
 from schemas import topics
 from schemas.codec import canonical
-from schemas.events import rfc3339
+from schemas.events import DAY_MS, rfc3339
 from schemas.outputs import Interval, PriceDecided, TapePosition
 from schemas.state import BreakerState
 
-DAY_MS = 86_400_000
 WITHIN_BAND = "within the no-change band"
 PROFIT_SCALE_SHARE = 0.01  # scaled Delta is over at least this share of revenue, never over zero
 

@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-DAY_MS = 86_400_000
+from schemas.events import DAY_MS
+
 PARTITIONS_DEFAULT = 4
 EVENT_BYTES_MAX = 512 * 1024  # an accepted event; a larger one becomes a dead letter
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # what a topic takes, so that an oversized event can be kept

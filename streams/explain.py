@@ -12,6 +12,7 @@ from rich.text import Text
 
 from schemas import topics
 from schemas.errors import InputError, ServiceError
+from schemas.events import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.money import format_minor, minor_digits
 from schemas.outputs import Alert, DecisionRecord, PriceDecided
 from streams.kafka_settings import topic_name
@@ -19,9 +20,6 @@ from streams.reader import opened, read_to_end, require_partitions
 from streams.routes import tape_partition
 
 READ_DEADLINE_S = 600.0
-DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
-MINUTE_MS = 60_000
 
 
 class Explanation(msgspec.Struct, kw_only=True):
