@@ -1,11 +1,12 @@
-"""Elasticity update: our scalar update against River's Bayesian linear regression, in one run.
+"""Elasticity update: ours, scalar and in arrays, against River's Bayesian linear regression.
 
     python -m benchmarks.elasticity_update [--products N] [--epochs N]
 
 Both start from the same prior and see the same simulated epochs, without a random walk; features
-are scaled so that River's prior is the unit normal. Three runs over the same epochs:
+are scaled so that River's prior is the unit normal. Runs over the same epochs, in one process:
 
 - ours: `learn`, from an epoch's counts to the elasticity and its sd (the new posterior has both);
+- ours in arrays: `learn_many`, one epoch of every product at a time;
 - River, whole step: predict, working response and weight (one step of iteratively reweighted least
   squares), learn, read elasticity and sd by `predict_one(..., with_dist=True)`: from the same
   counts to the same answer by its public interface;
@@ -26,9 +27,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from river.linear_model import BayesianLinearRegression
 
 from models.demand import DemandSettings, learn
+from models.demand_batch import learn_many
 from models.epoch import DAY_MS, Features, Observation
 from schemas.learned import DemandPosterior
 
@@ -138,6 +141,24 @@ def run_river_alone(tapes: list[list[Row]]) -> tuple[float, list[float]]:
     return seconds, [elasticity_of(model)[0] for model in fitted]
 
 
+def run_batched(tapes: list[list[Observation]]) -> tuple[float, list[float]]:
+    """Seconds for all updates, an epoch of every product at a time, and the elasticities."""
+    n, epochs = len(tapes), len(tapes[0])
+    columns = {
+        "ln_price": np.array([[seen.features.ln_price for seen in tape] for tape in tapes]),
+        "ln_rival": np.array([[seen.features.ln_rival or 0.0 for seen in tape] for tape in tapes]),
+        "control": np.array([[seen.features.control for seen in tape] for tape in tapes]),
+        "orders": np.array([[seen.orders for seen in tape] for tape in tapes]),
+        "exposure_days": np.array([[seen.exposure_days for seen in tape] for tape in tapes]),
+    }
+    mean, cov = np.tile(START.mean, (n, 1)), np.tile(START.cov, (n, 1))
+    start = time.perf_counter()
+    for day in range(epochs):
+        today = {name: column[:, day] for name, column in columns.items()}
+        mean, cov = learn_many(mean, cov, **today, days=np.ones(n), settings=SETTINGS)
+    return time.perf_counter() - start, mean[:, 1].tolist()
+
+
 def rmse(learned: list[float], truth: list[float]) -> float:
     """Root mean squared error."""
     return math.sqrt(statistics.fmean((a - b) ** 2 for a, b in zip(learned, truth, strict=True)))
@@ -149,27 +170,33 @@ def measure(products: int, epochs: int) -> dict[str, Any]:
     shop = [simulate(rng, epochs) for _ in range(products)]
     truth, tapes = [elasticity for elasticity, _ in shop], [tape for _, tape in shop]
     rows = [working_rows(tape) for tape in tapes]
-    seconds: list[tuple[float, float, float]] = []
+    seconds: list[tuple[float, float, float, float]] = []
     for _ in range(REPEATS):
         ours_s, ours = run_ours(tapes)
         whole_s, whole = run_river(tapes)
         alone_s, alone = run_river_alone(rows)
-        seconds.append((ours_s, whole_s, alone_s))
+        batched_s, batched = run_batched(tapes)
+        seconds.append((ours_s, whole_s, alone_s, batched_s))
     updates = products * epochs
-    ours_us, whole_us, alone_us = (min(run) / updates * 1e6 for run in zip(*seconds, strict=True))
+    ours_us, whole_us, alone_us, batched_us = (
+        min(run) / updates * 1e6 for run in zip(*seconds, strict=True)
+    )
     return {
         "benchmark": "elasticity_update",
         "updates": updates,
         "ours_microseconds_per_update": ours_us,
+        "ours_batched_microseconds_per_update": batched_us,
         "river_microseconds_per_update": whole_us,
         "river_learn_one_alone_microseconds": alone_us,
         "times_faster": whole_us / ours_us,
         "times_faster_than_learn_one_alone": alone_us / ours_us,
+        "batched_times_faster": whole_us / batched_us,
         "prior_rmse": rmse([MEAN[1]] * products, truth),
         "ours_rmse": rmse(ours, truth),
         "river_rmse": rmse(whole, truth),
         "river_learn_one_alone_rmse": rmse(alone, truth),
         "elasticity_difference_max": max(abs(a - b) for a, b in zip(ours, alone, strict=True)),
+        "batched_difference_max": max(abs(a - b) for a, b in zip(ours, batched, strict=True)),
         "python": platform.python_version(),
         "river": importlib.metadata.version("river"),
         "numpy": importlib.metadata.version("numpy"),
