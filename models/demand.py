@@ -76,11 +76,12 @@ def learn(
     Laplace approximation of a negative-binomial count under a normal prior, after a random walk of
     b and eps over the days since the last update (at most 365). Without a rival price the cross
     elasticity is not touched and its unknown term is added to the noise (a Schmidt-Kalman consider
-    update): missing is not an observed 0.
+    update): missing is not an observed 0. The observation's offset enters the mean as it is, and
+    its variance the noise in the same way.
 
     Parameters
     ----------
-    observation : orders >= 0, exposure_days > 0, finite features
+    observation : orders >= 0, exposure_days > 0, finite features and offset, its variance >= 0
     now_ms : event time; a time before the last update adds no walk
 
     Raises
@@ -107,10 +108,10 @@ def learn(
     v_e = c_be + c_ee * p + c_en * r + c_ed * u
     v_n = c_bn + c_en * p + c_nn * r + c_nd * u
     v_d = c_bd + c_ed * p + c_nd * r + c_dd * u
-    spread = v_b + v_e * p + v_n * r + v_d * u
+    spread = v_b + v_e * p + v_n * r + v_d * u + observation.offset_variance
     if rival is None:
         spread += settings.missing_rival_sd**2 * (eta * eta + c_nn)
-    z_0 = b + eps * p + eta * r + delta * u + log(observation.exposure_days)
+    z_0 = b + eps * p + eta * r + delta * u + observation.offset + log(observation.exposure_days)
     z, information = _mode(z_0, spread, observation.orders, settings.dispersion)
     step = (z - z_0) / spread
     k = information / (1.0 + information * spread)
@@ -155,13 +156,18 @@ def _within_limits(mean: Coefficients, cov: Covariance) -> tuple[Coefficients, C
 
 
 def _check(observation: Observation) -> None:
-    (price, rival, control), orders, exposure_days, _, _ = observation
+    (price, rival, control), orders, exposure_days, _, _, offset, variance = observation
     if not isfinite(price + control + (rival or 0.0)):
         raise ValueError(f"features were {observation.features}; expected finite numbers")
     if orders < 0:
         raise ValueError(f"orders was {orders}; expected 0 or more")
     if not 0.0 < exposure_days < inf:
         raise ValueError(f"exposure_days was {exposure_days}; expected a finite number above 0")
+    if not (isfinite(offset) and 0.0 <= variance < inf):
+        raise ValueError(
+            f"offset, offset_variance were {offset}, {variance}; expected finite numbers, the "
+            "variance 0 or above"
+        )
 
 
 def _mode(z_0: float, spread: float, orders: int, dispersion: float) -> tuple[float, float]:
@@ -279,25 +285,30 @@ def forecast(
     )
 
 
-def expected_orders(posterior: DemandPosterior, features: Features, exposure_days: float) -> float:
-    """Order lines expected in an exposure (days of typical traffic), posterior means plugged in."""
+def expected_orders(
+    posterior: DemandPosterior, features: Features, exposure_days: float, offset: float = 0.0
+) -> float:
+    """Order lines expected in an exposure (days of typical traffic), posterior means plugged in.
+
+    ``offset``: see `models.epoch.Observation`.
+    """
     forecast_now = forecast(posterior, features.ln_rival, features.control)
-    change = min(max(forecast_now.elasticity * features.ln_price, -Z_MAX), Z_MAX)
+    change = min(max(forecast_now.elasticity * features.ln_price + offset, -Z_MAX), Z_MAX)
     return forecast_now.demand_per_day * exp(change) * exposure_days
 
 
-def upper_expected_orders(
-    posterior: DemandPosterior, features: Features, exposure_days: float
-) -> float:
-    """Order lines expected at most: the expectation times e to two sd of its logarithm.
+def upper_expected_orders(posterior: DemandPosterior, observation: Observation) -> float:
+    """Order lines of an observation expected at most: e to two sd of the log over the expectation.
 
     For a product whose level is not known yet this is far above the expectation, so that sales
     beyond it mean that something is wrong, and not that nothing was known.
     """
+    features = observation.features
     belief = forecast(posterior, features.ln_rival, features.control)
     x = features.ln_price
     variance = max(belief.v_bb + 2.0 * belief.v_be * x + belief.v_ee * x * x, 0.0)
-    expected = expected_orders(posterior, features, exposure_days)
+    variance += observation.offset_variance
+    expected = expected_orders(posterior, features, observation.exposure_days, observation.offset)
     return expected * math.exp(min(UPPER_SDS * math.sqrt(variance), Z_MAX))
 
 

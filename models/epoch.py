@@ -30,7 +30,8 @@ class Observation(NamedTuple):
     """What a closed epoch teaches: ``orders`` in an exposure (days of typical traffic).
 
     ``lines`` and ``capped_units`` teach the units per order line; with a traffic feed ``lines`` can
-    exceed ``orders`` by those whose traffic is unknown.
+    exceed ``orders`` by those whose traffic is unknown. ``offset`` is what else is believed to move
+    the log of the mean (pooled effects, partners' prices), and ``offset_variance`` its variance.
     """
 
     features: Features
@@ -38,6 +39,8 @@ class Observation(NamedTuple):
     exposure_days: float
     lines: int = 0
     capped_units: int = 0
+    offset: float = 0.0
+    offset_variance: float = 0.0
 
 
 def open_epoch(

@@ -85,7 +85,7 @@ def close_epoch(state: SkuState, now_ms: int) -> Closed | None:
     seen = observation(accrue(epoch, now_ms), reference_visits)
     if seen is None:
         return None
-    highest = demand.upper_expected_orders(posterior, seen.features, seen.exposure_days)
+    highest = demand.upper_expected_orders(posterior, seen)
     state.posterior = demand.learn(posterior, seen, now_ms)
     return Closed(seen.orders, seen.orders / highest if highest > 0.0 else None)
 

@@ -64,7 +64,7 @@ def _look_at_rate_of_sale(context: Context, state: SkuState, entry: CatalogueEnt
     seen = epoch.observation(opened, reference)
     if seen is None:
         return
-    highest = demand.upper_expected_orders(posterior, seen.features, seen.exposure_days)
+    highest = demand.upper_expected_orders(posterior, seen)
     if seen.orders > limits.fast_sales_ratio * highest:
         closed = close_epoch(state, context.now_ms)
         begin_epoch(context.partition, state, entry, context.now_ms)

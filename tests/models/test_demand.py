@@ -44,6 +44,8 @@ observations = st.builds(
     exposure_days=st.floats(1e-3, 400.0),
     lines=st.integers(0, 1000),
     capped_units=st.integers(0, 10_000),
+    offset=st.floats(-1.0, 1.0),
+    offset_variance=st.floats(0.0, 1.0),
 )
 steps = st.lists(st.tuples(observations, st.integers(0, 40 * DAY_MS)), max_size=30)
 
@@ -313,7 +315,37 @@ def test_the_upper_forecast_lies_two_sd_of_its_logarithm_above(
     features, days = observation.features, observation.exposure_days
     x = features.ln_price
     now = forecast(belief, features.ln_rival, features.control)
-    sd = math.sqrt(max(now.v_bb + 2.0 * now.v_be * x + now.v_ee * x * x, 0.0))
-    expected = expected_orders(belief, features, days)
-    found = upper_expected_orders(belief, features, days)
+    variance = max(now.v_bb + 2.0 * now.v_be * x + now.v_ee * x * x, 0.0)
+    sd = math.sqrt(variance + observation.offset_variance)
+    expected = expected_orders(belief, features, days, observation.offset)
+    found = upper_expected_orders(belief, observation)
     assert found == pytest.approx(expected * math.exp(min(2.0 * sd, 60.0)), rel=1e-12)
+
+
+@given(observation=observations, tape=steps, offset=st.floats(-1.0, 1.0))
+def test_an_offset_is_known_demand_like_more_exposure(
+    observation: Observation, tape: list[tuple[Observation, int]], offset: float
+) -> None:
+    belief = run(START, tape)
+    days = observation.exposure_days * math.exp(offset)
+    scaled = observation._replace(exposure_days=days, offset=0.0)
+    found = learn(belief, observation._replace(offset=offset), belief.updated_ms)
+    expected = learn(belief, scaled, belief.updated_ms)
+    assert found.mean == pytest.approx(expected.mean, rel=1e-6, abs=1e-6)
+    assert found.cov == pytest.approx(expected.cov, rel=1e-6, abs=1e-9)
+
+
+def test_an_offset_that_is_hardly_known_explains_what_was_sold() -> None:
+    seen = Observation(Features(0.1, 0.05, 0.0), 60, 1.0)
+    surprised = learn(START, seen, 0)
+    excused = learn(START, seen._replace(offset_variance=1e6), 0)
+    assert surprised.mean[0] - START.mean[0] > 0.5
+    assert excused.mean == pytest.approx(START.mean, abs=1e-4)
+    assert excused.cov == pytest.approx(START.cov, abs=1e-4)
+
+
+@pytest.mark.parametrize(("offset", "variance"), [(math.nan, 0.0), (0.0, -1.0), (0.0, math.inf)])
+def test_an_offset_that_is_no_belief_is_refused(offset: float, variance: float) -> None:
+    seen = Observation(Features(0.0, 0.0, 0.0), 1, 1.0, offset=offset, offset_variance=variance)
+    with pytest.raises(ValueError, match="offset"):
+        learn(START, seen, 0)
