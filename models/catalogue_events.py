@@ -9,7 +9,7 @@ from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
 from models.partition import PartitionState
-from models.prior import adapt, inherit
+from models.prior import INHERITED, adapt, inherit
 from schemas.events import CostChanged, ProductListed, ProductRetired, time_ms
 from schemas.state import CatalogueEntry, SkuState
 
@@ -64,7 +64,7 @@ def _new_state(context: Context, event: ProductListed) -> SkuState:
         predecessor = partition.skus[event.predecessor]
     if predecessor is not None and predecessor.posterior is not None:
         state.posterior = inherit(predecessor.posterior, context.now_ms)
-        state.prior_kind = f"predecessor {event.predecessor}"
+        state.prior_kind = f"{INHERITED}{event.predecessor}"
     else:
         state.posterior, source = adapt(
             partition.prior,
@@ -129,7 +129,7 @@ def product_retired(
 ) -> None:
     """Stop pricing a product; what it learned and its versions stay."""
     partition = context.partition
-    close_epoch(state, context.now_ms)
+    close_epoch(partition, state, context.now_ms)
     partition.schedule(state, None)
     partition.catalogue[state.sku] = replace(entry, retired=True, changed_ms=context.now_ms)
     gate.retired(partition.gates[state.sku], event)

@@ -10,7 +10,7 @@ from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
 from models.path import EPOCH
-from models.prior import prior_sha256
+from models.prior import INHERITED, adapt, exchange, prior_sha256
 from schemas.codec import canonical
 from schemas.errors import FieldError
 from schemas.events import (
@@ -57,14 +57,31 @@ def _decide_all_anew(context: Context, trigger: str) -> None:
 
 
 def prior_published(context: Context, event: PriorPublished) -> None:
-    """Put a demand prior in force for products listed from now on."""
+    """Put a demand prior in force; products that a prior began change over to it.
+
+    One that inherited its predecessor's belief keeps it.
+    """
     try:
         prior = msgspec.convert(event.prior, DemandPrior)
     except msgspec.ValidationError as error:
         raise Refused("invalid_prior", "prior", str(event.prior)[:200], str(error)) from None
     if prior_sha256(prior) != event.prior_sha256:
         raise Refused("hash_mismatch", "prior_sha256", event.prior_sha256, prior_sha256(prior))
-    context.partition.set_prior(prior)
+    partition = context.partition
+    old, old_hash = partition.prior, partition.prior_sha256
+    settings = partition.demand_settings
+    partition.set_prior(prior)
+    for sku in sorted(partition.skus):
+        state, entry = partition.skus[sku], partition.catalogue[sku]
+        if state.posterior is None or state.prior_kind.startswith(INHERITED):
+            continue
+        begun, _ = adapt(old, entry.category, entry.attributes, 0, prior_hash=old_hash)
+        begins, source = adapt(
+            prior, entry.category, entry.attributes, 0, prior_hash=event.prior_sha256
+        )
+        state.posterior = exchange(state.posterior, begun, begins, settings)
+        state.prior_kind = source.kind
+        partition.touch(f"sku/{sku}")
 
 
 def calendar_published(context: Context, event: CalendarPublished) -> None:
@@ -172,7 +189,7 @@ def _look(context: Context, state: SkuState) -> None:
     if entry.retired:
         return
     if epoch_is_over(partition, state, context.now_ms):
-        closed = close_epoch(state, context.now_ms)
+        closed = close_epoch(partition, state, context.now_ms)
         begin_epoch(partition, state, entry, context.now_ms)
         context.ask(state, EPOCH, closed)
     elif state.decide_anew is not None:

@@ -40,7 +40,7 @@ class DemandSettings(NamedTuple):
 
     dispersion: float = 0.2
     level_walk_per_day: float = 2e-3
-    elasticity_walk_per_day: float = 5e-4
+    elasticity_walk_per_day: float = 3e-4
     missing_rival_sd: float = 0.1
     size_prior_lines: float = 5.0
     size_cap_multiple: float = 10.0
@@ -228,6 +228,7 @@ def _with_sizes(
         updated_ms=max(now_ms, posterior.updated_ms),
         size_lines=lines * kept,
         size_units=units * kept,
+        begun_ms=posterior.begun_ms,
     )
 
 

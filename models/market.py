@@ -75,7 +75,7 @@ def log_rival(state: SkuState, view: RivalView) -> float | None:
     return math.log(view.robust_minor / state.reference_price_minor)
 
 
-def close_epoch(state: SkuState, now_ms: int) -> Closed | None:
+def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Closed | None:
     """End the open epoch at event time ``now_ms`` and learn from it."""
     epoch, posterior = state.epoch, state.posterior
     if epoch is None or posterior is None:
@@ -86,7 +86,7 @@ def close_epoch(state: SkuState, now_ms: int) -> Closed | None:
     if seen is None:
         return None
     highest = demand.upper_expected_orders(posterior, seen)
-    state.posterior = demand.learn(posterior, seen, now_ms)
+    state.posterior = demand.learn(posterior, seen, now_ms, partition.demand_settings)
     return Closed(seen.orders, seen.orders / highest if highest > 0.0 else None)
 
 

@@ -66,7 +66,7 @@ def _look_at_rate_of_sale(context: Context, state: SkuState, entry: CatalogueEnt
         return
     highest = demand.upper_expected_orders(posterior, seen)
     if seen.orders > limits.fast_sales_ratio * highest:
-        closed = close_epoch(state, context.now_ms)
+        closed = close_epoch(context.partition, state, context.now_ms)
         begin_epoch(context.partition, state, entry, context.now_ms)
         context.ask(state, "sales far faster than forecast", closed)
 
@@ -115,7 +115,7 @@ def competitor_price_observed(
     if state.epoch is not None and epoch.rival_moved(
         state.epoch.ln_rival, now, policy.rival_move_ratio
     ):
-        closed = close_epoch(state, context.now_ms)
+        closed = close_epoch(context.partition, state, context.now_ms)
         begin_epoch(context.partition, state, entry, context.now_ms)
         context.ask(state, "rival price", closed)
 
@@ -132,7 +132,7 @@ def inventory_changed(
         event.on_hand, event.inbound, None if eta is None else time_ms(eta), event.event_time_ms
     )
     if (before is False) != (event.on_hand == 0):
-        closed = close_epoch(state, context.now_ms)
+        closed = close_epoch(context.partition, state, context.now_ms)
         begin_epoch(context.partition, state, entry, context.now_ms)
         context.ask(state, "stock edge", closed)
     elif _moved(state.stock_at_decision_units, event.on_hand, context):
@@ -156,7 +156,7 @@ def traffic_counted(
     per_day = max(event.visits / days, VISITS_PER_DAY_MIN)
     if state.traffic is None:
         state.traffic = Traffic(per_day, per_day, to_ms)
-        close_epoch(state, context.now_ms)
+        close_epoch(context.partition, state, context.now_ms)
         begin_epoch(context.partition, state, entry, context.now_ms)
         return
     if to_ms <= state.traffic.counted_to_ms:
@@ -184,7 +184,7 @@ def price_applied(
     state.exogenous_log = (
         state.published_exogenous_log if follows else _promotion_log(context, state.sku)
     )
-    closed = close_epoch(state, context.now_ms)
+    closed = close_epoch(context.partition, state, context.now_ms)
     begin_epoch(context.partition, state, entry, context.now_ms)
     if not follows:
         context.ask(state, "price applied", closed)

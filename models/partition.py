@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
 from schemas.codec import canonical
@@ -62,6 +63,7 @@ class PartitionState:
         self.policy_sha256 = policy_sha256(DEFAULT_POLICY_TEXT)
         self.prior: DemandPrior = DEFAULT_PRIOR
         self.prior_sha256 = prior_sha256(DEFAULT_PRIOR)
+        self.demand_settings: DemandSettings = DEFAULT_SETTINGS
         self.returns = ReturnRateModel()
         self.return_snapshot = self.returns.snapshot()
         self.due: list[tuple[int, str]] = []
@@ -116,9 +118,10 @@ class PartitionState:
         self.touch("policy")
 
     def set_prior(self, prior: DemandPrior) -> None:
-        """Put a demand prior in force; it reaches products listed from now on."""
+        """Put a demand prior in force, for products listed from now on."""
         self.prior = prior
         self.prior_sha256 = prior_sha256(prior)
+        self.demand_settings = DEFAULT_SETTINGS._replace(dispersion=prior.dispersion)
         self.touch("prior")
 
     def chain(self, decision: bytes) -> None:

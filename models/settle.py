@@ -278,5 +278,5 @@ def _remember(partition: PartitionState, posed: Posed, path: PricePath, chosen_m
         return
     if state.applied_minor is None:
         state.exogenous_log = state.published_exogenous_log
-        close_epoch(state, now_ms)
+        close_epoch(partition, state, now_ms)
         begin_epoch(partition, state, posed.entry, now_ms)

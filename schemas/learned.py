@@ -41,7 +41,8 @@ class DemandPosterior(Struct, frozen=True, kw_only=True, gc=False):
     """Belief about one product's demand: normal in the coefficients.
 
     ``mean[0]`` is ln(orders per day) at the reference price. ``size_lines`` and ``size_units`` are
-    the order lines and (capped) units that taught the units per order line.
+    the order lines and (capped) units that taught the units per order line. ``begun_ms`` is when
+    the belief began: at the listing, from a prior or a predecessor.
     """
 
     mean: Coefficients
@@ -51,6 +52,7 @@ class DemandPosterior(Struct, frozen=True, kw_only=True, gc=False):
     updated_ms: int
     size_lines: float = 0.0
     size_units: float = 0.0
+    begun_ms: int = 0
 
 
 class OpenEpoch(Struct, frozen=True, kw_only=True, gc=False):
@@ -110,7 +112,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     ``cov`` is the spread between products of one category, ``category_cov`` between categories: an
     unseen category is as uncertain as both. ``known_level_sd`` is the sd of the log level where the
-    shop states an expected demand.
+    shop states an expected demand; ``dispersion`` the phi of the order counts.
     """
 
     version: int = 1
@@ -121,6 +123,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     categories: dict[str, CategoryEffect] = {}
     attribute_effects: dict[str, AttributeEffect] = {}
     known_level_sd: float = 0.5
+    dispersion: float = 0.2
 
     def __post_init__(self) -> None:
         for name, cov in (("cov", self.cov), ("category_cov", self.category_cov)):
@@ -134,6 +137,8 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 raise ValueError(f"Expected a scale above 0 - at `$.attribute_effects.{name}`")
         if not self.known_level_sd > 0.0:
             raise ValueError("Expected a number above 0 - at `$.known_level_sd`")
+        if not 0.0 < self.dispersion < 10.0:
+            raise ValueError("Expected a number above 0 and below 10 - at `$.dispersion`")
 
 
 class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):

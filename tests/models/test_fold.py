@@ -613,17 +613,30 @@ def test_a_command_reaches_its_scope(shop: Partition, scope, tripped) -> None:
     assert [sku for sku in sorted(skus) if skus[sku].breaker.state == "OPEN"] == tripped
 
 
-def test_a_prior_is_for_products_listed_from_then_on(shop: Partition) -> None:
-    prior = msgspec.structs.replace(DEFAULT_PRIOR, mean=(1.0, -3.5, 0.2, 0.0))
+def test_products_change_over_to_a_new_prior(shop: Partition) -> None:
+    prior = msgspec.structs.replace(DEFAULT_PRIOR, mean=(1.0, -3.5, 0.2, 0.0), dispersion=0.1)
     sha256 = prior_sha256(prior)
     before = shop.state.posterior
+    assert before is not None
+    assert before.orders == 0
     published = {"prior": msgspec.to_builtins(prior), "prior_sha256": sha256}
     assert shop.send("prior_published", at(hours=1), **published) == NOTHING
     listed = shop.send("product_listed", at(hours=2), sku="B")
     assert shop.engine.state.skus["B"].posterior.mean == prior.mean
     assert listed.decision.prior_sha256 == sha256
-    assert shop.state.posterior == before
+    assert shop.state.posterior.mean == pytest.approx(prior.mean)
+    assert shop.state.posterior.cov == pytest.approx(before.cov)
+    assert shop.engine.state.demand_settings.dispersion == 0.1
     assert shop.stored[b"prior"] == canonical(prior)
+
+
+def test_an_heir_keeps_its_inheritance_when_the_prior_changes(shop: Partition) -> None:
+    shop.send("product_listed", at(hours=1), sku="A2", family="A", predecessor="A")
+    before = shop.engine.state.skus["A2"].posterior
+    prior = msgspec.structs.replace(DEFAULT_PRIOR, mean=(1.0, -3.5, 0.2, 0.0))
+    published = {"prior": msgspec.to_builtins(prior), "prior_sha256": prior_sha256(prior)}
+    shop.send("prior_published", at(hours=2), **published)
+    assert shop.engine.state.skus["A2"].posterior == before
 
 
 def test_a_calendar_is_noted_by_its_hash(shop: Partition) -> None:

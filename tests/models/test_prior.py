@@ -10,17 +10,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models.demand import learn
+from models.demand import DemandSettings, learn
+from models.empirical_bayes import Member, refresh
 from models.epoch import Features, Observation
-from models.prior import (
-    DEFAULT_PRIOR,
-    Member,
-    adapt,
-    inherit,
-    prior_sha256,
-    refresh,
-)
+from models.prior import DEFAULT_PRIOR, adapt, exchange, inherit, prior_sha256
 from schemas.codec import canonical
+from schemas.events import DAY_MS
 from schemas.learned import (
     AttributeEffect,
     CategoryEffect,
@@ -135,6 +130,7 @@ BAD_DOCUMENTS = [
         r"scale above 0 - at `\$\.attribute_effects\.a`",
     ),
     ({"known_level_sd": 0.0}, r"number above 0 - at `\$\.known_level_sd`"),
+    ({"dispersion": 0.0}, r"above 0 and below 10 - at `\$\.dispersion`"),
     ({"mean": [0.0, -2.0, 0.3]}, r"length 4.* - at `\$\.mean`"),
     ({"means": []}, "unknown field `means`"),
 ]
@@ -159,12 +155,47 @@ def test_a_successor_inherits_the_mean_and_doubts_it_more() -> None:
         updated_ms=NOW_MS + 5,
         size_lines=30.0,
         size_units=60.0,
+        begun_ms=NOW_MS + 5,
     )
     dearer = inherit(old, NOW_MS, ln_shift=math.log(1.1))
     change = sum(old.mean[1:]) * math.log(1.1)
     assert dearer.mean[0] == pytest.approx(old.mean[0] + change)
     with pytest.raises(ValueError, match=r"widening was 0\.5"):
         inherit(old, NOW_MS, widening=0.5)
+
+
+def test_changing_to_the_same_prior_changes_nothing() -> None:
+    begun, _ = adapt(PRIOR, "shoes", {"weight_kg": 2.5}, 0)
+    learned = learn_all(begun, exogenous_epochs(random.Random(3), Truth(1.0, -2.0, 0.3), 90))
+    same = exchange(learned, begun, begun)
+    assert same.mean == pytest.approx(learned.mean, rel=1e-9)
+    assert same.cov == pytest.approx(learned.cov, rel=1e-9, abs=1e-12)
+    assert replace(same, mean=learned.mean, cov=learned.cov) == learned
+
+
+def test_changing_the_prior_is_as_if_it_had_been_there_from_the_start() -> None:
+    old, _ = adapt(DEFAULT_PRIOR, "shoes", {}, 0)
+    new, _ = adapt(PRIOR, "shoes", {}, 0)
+    still = DemandSettings(level_walk_per_day=0.0, elasticity_walk_per_day=0.0)
+    first, second = old, new
+    for day, seen in enumerate(exogenous_epochs(random.Random(4), Truth(2.5, -2.0, 0.3), 60)):
+        first = learn(first, seen, day * DAY_MS, still)
+        second = learn(second, seen, day * DAY_MS, still)
+    changed = exchange(first, old, new, still)
+    # each took its own Laplace steps: the two agree within a fraction of their sd
+    assert abs(changed.mean[1] - second.mean[1]) < 0.05 * math.sqrt(second.cov[4])
+    assert changed.cov == pytest.approx(second.cov, rel=0.05, abs=0.005)
+    assert is_positive_definite(changed.cov)
+
+
+def test_what_only_the_walk_did_takes_a_new_mean_whole() -> None:
+    old, _ = adapt(DEFAULT_PRIOR, "shoes", {}, 0)
+    new = replace(old, mean=(old.mean[0], -4.0, *old.mean[2:]))
+    widened = (old.cov[0] + 0.2, *old.cov[1:4], old.cov[4] + 0.03, *old.cov[5:])
+    waited = replace(old, cov=widened, updated_ms=100 * DAY_MS)
+    changed = exchange(waited, old, new)
+    assert changed.mean == pytest.approx(new.mean)
+    assert changed.cov == pytest.approx(widened)
 
 
 class Catalogue:
