@@ -15,7 +15,7 @@ import orjson
 
 from schemas.events import rfc3339
 from streams.adapters.categories import category_of
-from streams.adapters.price_history import DAY_MS, WINDOW_DAYS, PriceHistory
+from streams.adapters.price_history import DAY_MS, WINDOW_DAYS, PriceHistory, PriceLevels
 from streams.adapters.rows import NO_MATCH, ORDER, RETURN, OrderRows, Row
 
 ATTRIBUTION = (
@@ -55,7 +55,8 @@ class Assumptions:
         return {
             "cost": f"{self.cost_share:g} of the {self.cost_from} price",
             "guest_price": self.guest_price,
-            "price_history": f"modal price of account lines, {self.window_days} days",
+            "price_history": f"price most account customers paid, {self.window_days} days, "
+            "bulk lines left out",
             "return_cost": f"{self.return_cost_minor} {CURRENCY} minor units",
             "rivals": "none observed",
             "stock": "unlimited",
@@ -77,6 +78,8 @@ class Report:
     rows_out_of_time_order: int = 0
     guest_prices_mapped: int = 0
     guest_price_ratio: float = 1.0
+    bulk_lines: int = 0
+    bulk_products: int = 0
     products: int = 0
 
     @property
@@ -155,7 +158,9 @@ class Converter:
         records.append(self._order(row))
         if not row.is_account:
             self._history.learn_guest(row.sku, row.unit_price_minor)
-        elif self._history.learn_account(row.sku, row.at_ms, row.unit_price_minor):
+        elif self._history.learn_account(
+            row.sku, row.at_ms, row.customer, row.quantity, row.unit_price_minor
+        ):
             records.extend(self._move(row))
         return records
 
@@ -163,7 +168,14 @@ class Converter:
         """The report, after the last row."""
         self.report.guest_price_ratio = round(self._history.guest_ratio, 4)
         self.report.products = len(self._sku_json)
+        self.report.bulk_lines = self._history.bulk_lines
+        levels = self._history.levels().values()
+        self.report.bulk_products = sum(level.bulk_minor is not None for level in levels)
         return self.report
+
+    def price_levels(self) -> dict[str, PriceLevels]:
+        """Each product's price lists as of the last row, by SKU."""
+        return self._history.levels()
 
     def _order(self, row: Row) -> tuple[bytes, bytes]:
         self.report.row_events["order_placed"] += 1

@@ -86,7 +86,7 @@ def read_prepared(path: Path, progress: Progress) -> Iterator[Row]:
                     sku,
                     abs(int(qty)),
                     price_minor,
-                    customer != "",
+                    customer,
                     country,
                     descriptions.get(sku),
                     matched,

@@ -19,7 +19,8 @@ class Row(NamedTuple):
     """A row, classed, with what it refers to.
 
     ``number`` counts from 0. ``quantity`` is positive for orders and returns alike. ``matched`` is
-    the number of the order row that a return gives back, or ``NO_MATCH``.
+    the number of the order row that a return gives back, or ``NO_MATCH``. ``customer`` stays in the
+    adapter: no event has it.
     """
 
     number: int
@@ -29,10 +30,15 @@ class Row(NamedTuple):
     sku: str
     quantity: int
     unit_price_minor: int
-    is_account: bool
+    customer: str
     country: str
     description: str | None
     matched: int
+
+    @property
+    def is_account(self) -> bool:
+        """Whether the row names a customer; one without is a guest's."""
+        return self.customer != ""
 
 
 class OrderRows:

@@ -145,7 +145,7 @@ def read_original(path: Path, progress: Progress, *, day_first: bool = False) ->
             sku,
             abs(quantity),
             price_minor,
-            customer != "",
+            customer,
             _text(row[place["country"]]),
             _text(row[place["description"]]) or None,
             matched,

@@ -175,6 +175,8 @@ def _report_text(report: Report) -> str:
             *_counts("  derived ", report.derived_events),
             f"{report.products:,} products; returns matched {report.returns_matched:,}, "
             f"unmatched {report.returns_unmatched:,}",
+            f"{report.bulk_lines:,} lines at a bulk price, of {report.bulk_products:,} products; "
+            "they move no price",
             f"guests pay {report.guest_price_ratio:.2f} times the account price; "
             f"{report.guest_prices_mapped:,} guest prices brought to its level",
         ]

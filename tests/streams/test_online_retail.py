@@ -19,7 +19,7 @@ from schemas.errors import InputError
 from streams.adapters.categories import category_of
 from streams.adapters.online_retail import Assumptions, Converter, Report, modal_prices
 from streams.adapters.open_rows import open_rows
-from streams.adapters.price_history import DAY_MS, PriceHistory
+from streams.adapters.price_history import DAY_MS, PriceHistory, PriceLevels
 from streams.adapters.rows import NO_MATCH, Row
 from streams.adapters.workbook import Matcher, classify
 from streams.cli import cli
@@ -149,6 +149,8 @@ def test_every_row_is_accounted_for(prepared: Path) -> None:
         "rows_out_of_time_order": 0,
         "guest_prices_mapped": 1,
         "guest_price_ratio": 2.0,
+        "bulk_lines": 1,
+        "bulk_products": 1,
         "products": 3,
         "events": len(made),
         "attribution": "Online Retail, Daqing Chen, UCI Machine Learning Repository, CC BY 4.0, "
@@ -167,9 +169,12 @@ def test_assumptions_are_options(prepared: Path) -> None:
     assert ("product_listed", "85123A", "candles", 255, 102) in found
 
 
-def row(number: int, day: float, price_minor: int, *, is_account: bool = True) -> Row:
+def row(
+    number: int, day: float, price_minor: int, *, customer: str | None = None, quantity: int = 1
+) -> Row:
+    who = f"c{number}" if customer is None else customer
     return Row(
-        number, round(day * DAY_MS), f"I{number}", "order", "A", 1, price_minor, is_account,
+        number, round(day * DAY_MS), f"I{number}", "order", "A", quantity, price_minor, who,
         "United Kingdom", None, NO_MATCH,
     )  # fmt: skip
 
@@ -184,9 +189,45 @@ def applied(converter: Converter, rows: list[Row]) -> list[tuple[int, int]]:
     ]
 
 
-def test_the_price_moves_when_another_leads_by_two_lines() -> None:
+def test_the_price_moves_when_another_leads_by_two_customers() -> None:
     rows = [row(i, i, price) for i, price in enumerate([100, 100, 90, 90, 90, 90, 100])]
     assert applied(Converter(Assumptions()), rows) == [(0, 100), (5, 90)]
+
+
+def test_one_customer_s_own_price_moves_nothing() -> None:
+    rows = [row(i, i / 10, 90, customer="reseller") for i in range(1, 9)]
+    assert applied(Converter(Assumptions()), [row(0, 0, 100), *rows]) == [(0, 100)]
+    others = [row(i, i / 10, 90) for i in range(9, 11)]
+    assert applied(Converter(Assumptions()), [row(0, 0, 100), *rows, *others]) == [
+        (0, 100), (10, 90),
+    ]  # fmt: skip
+
+
+def test_bulk_lines_move_nothing_and_a_cut_for_all_does() -> None:
+    usual = [row(i, i / 10, 100, quantity=4) for i in range(3)]
+    bulk = [row(i, i / 10, 85, quantity=12) for i in range(3, 13)]
+    converter = Converter(Assumptions())
+    assert applied(converter, [*usual, *bulk]) == [(0, 100)]
+    assert converter.price_levels() == {"A": PriceLevels(100, 85, 12, None)}
+    assert converter.finish().bulk_lines == 10
+    large = [row(i, i / 10, 85, quantity=11) for i in range(3, 13)]  # not large enough for bulk
+    assert applied(Converter(Assumptions()), [*usual, *large]) == [(0, 100), (7, 85)]
+    dearer = [row(i, i / 10, 115, quantity=40) for i in range(3, 13)]
+    assert applied(Converter(Assumptions()), [*usual, *dearer]) == [(0, 100), (7, 115)]
+
+
+def test_a_bulk_price_ends_where_the_account_price_reaches_it() -> None:
+    lines = [row(0, 0, 100), row(1, 0, 80, quantity=9), row(2, 1, 80), row(3, 2, 80), row(4, 3, 80)]
+    converter = Converter(Assumptions())
+    assert applied(converter, lines) == [(0, 100), (4, 80)]
+    assert converter.price_levels() == {"A": PriceLevels(80, None, None, None)}
+
+
+def test_the_first_account_line_puts_a_guest_s_guess_right() -> None:
+    lines = [row(0, 0, 210, customer=""), row(1, 1, 100), row(2, 2, 220, customer="")]
+    converter = Converter(Assumptions())
+    assert applied(converter, lines) == [(0, 210), (1, 100)]
+    assert converter.price_levels() == {"A": PriceLevels(100, None, None, 220)}
 
 
 def test_old_lines_leave_the_window() -> None:
@@ -220,7 +261,7 @@ def test_the_cost_follows_the_modal_price_only_where_that_is_asked_for() -> None
 def test_a_guest_s_first_price_is_brought_to_the_account_level_known_so_far() -> None:
     history = PriceHistory()
     history.start("A", 100, is_account=True)
-    history.learn_account("A", 0, 100)
+    history.learn_account("A", 0, "c1", 1, 100)
     for paid in (200, 180, 220):
         history.learn_guest("A", paid)
     assert history.guest_ratio == pytest.approx((2.0 * 1.8 * 2.2) ** (1 / 3))
@@ -439,7 +480,8 @@ def test_the_year_is_accounted_for_to_the_row_and_goes_on_the_tape(whole_file: P
         Counter(service=2_947, adjustment=1_336, free=1_161, bad_debt=3),
     )
     assert (report.returns_matched, report.returns_unmatched) == (7_483, 1_221)
-    assert report.derived_events == Counter(price_applied=6_014, product_listed=3_812)
+    assert report.derived_events == Counter(price_applied=5_671, product_listed=3_812)
+    assert (report.bulk_lines, report.products) == (22_249, 3_812)
     assert 1.7 < report.guest_price_ratio < 2.1
     assert builder.dead_letters == 0
     assert builder.appended == report.events
