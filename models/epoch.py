@@ -49,7 +49,7 @@ def open_epoch(
     reference_price_minor: int,
     *,
     rival_minor: float | None,
-    exogenous_log: float,
+    exogenous_log: float | None,
     in_stock: bool | None,
     traffic_feed: bool = False,
 ) -> OpenEpoch:
@@ -59,13 +59,14 @@ def open_epoch(
     ----------
     price_minor, reference_price_minor : minor units of one currency, above 0
     rival_minor : robust rival price, minor units, or None while none is known
-    exogenous_log : part of ln(P / P_ref) that no demand signal caused (exploration, calendar)
+    exogenous_log : part of ln(P / P_ref) that no demand signal caused (exploration, calendar); None
+        for a price of our own, which is a function of what the belief has learned already
     in_stock : None if no stock was ever reported; it then counts as in stock
     traffic_feed : whether visits are reported for this product
 
     Notes
     -----
-    The control is u = ln(P / P_ref) - exogenous part.
+    The control is u = ln(P / P_ref) - exogenous part, and 0 for a price of our own.
 
     >>> opened = open_epoch(0, 1100, 1000, rival_minor=None, exogenous_log=0.02, in_stock=True)
     >>> round(opened.control, 4)
@@ -78,7 +79,7 @@ def open_epoch(
         price_minor=price_minor,
         ln_price=ln_price,
         ln_rival=None if rival_minor is None else math.log(rival_minor / reference_price_minor),
-        control=ln_price - exogenous_log,
+        control=0.0 if exogenous_log is None else ln_price - exogenous_log,
         in_stock=in_stock,
         visits=0.0 if traffic_feed else None,
     )

@@ -181,9 +181,7 @@ def price_applied(
         return
     state.applied_minor = event.price_minor
     follows = event.price_minor == state.published_minor
-    state.exogenous_log = (
-        state.published_exogenous_log if follows else _promotion_log(context, state.sku)
-    )
+    state.exogenous_log = None if follows else _promotion_log(context, state.sku)
     closed = close_epoch(context.partition, state, context.now_ms)
     begin_epoch(context.partition, state, entry, context.now_ms)
     if not follows:

@@ -277,6 +277,6 @@ def _remember(partition: PartitionState, posed: Posed, path: PricePath, chosen_m
     if not moved:
         return
     if state.applied_minor is None:
-        state.exogenous_log = state.published_exogenous_log
+        state.exogenous_log = None
         close_epoch(partition, state, now_ms)
         begin_epoch(partition, state, posed.entry, now_ms)

@@ -43,6 +43,11 @@ def epoch(*, in_stock: bool | None = True, traffic_feed: bool = False) -> OpenEp
     )
 
 
+def test_a_price_of_our_own_has_no_control() -> None:
+    ours = open_epoch(START_MS, 1_100, 1_000, rival_minor=None, exogenous_log=None, in_stock=True)
+    assert (ours.ln_price, ours.control) == (math.log(1.1), 0.0)
+
+
 def orders(opened: OpenEpoch, count: int) -> OpenEpoch:
     for _ in range(count):
         added = add_order(opened, 2, 1_100, START_MS + HOUR_MS, 20)
