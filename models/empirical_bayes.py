@@ -32,7 +32,7 @@ from schemas.learned import (
     DemandPrior,
 )
 
-EM_STEPS = 2
+EM_STEPS = 10
 MEAN_PRIOR_CATEGORIES = 2.0  # what the old document is worth when it is learned again
 COV_PRIOR_PRODUCTS = 20.0
 COV_PRIOR_CATEGORIES = 5.0
@@ -84,7 +84,7 @@ def refresh(
     """Learn the document again from a catalogue's posteriors: EM steps of empirical Bayes.
 
     Each product's own evidence is its posterior with its initial belief divided out, so nothing is
-    counted twice. Two steps keep a document fresh; from a wide one some thirty converge. The old
+    counted twice. Ten steps keep a document fresh; from a wide one some thirty converge. The old
     document keeps the weight of a few products and categories, which steadies a small catalogue. A
     numeric attribute enters once 20 products have it, 16 at most. The result does not depend on
     the order of ``members``; without members only the source changes.

@@ -41,7 +41,7 @@ DEFAULT_PRIOR = DemandPrior(
         "control's coefficient are assumptions, wide on purpose."
     ),
     mean=(math.log(0.5), -2.62, 0.26, 0.0),
-    cov=(2.25, 0.0, 0.0, 0.0, 0.64, 0.0, 0.0, 0.09, 0.0, 0.25),
+    cov=(2.25, 0.0, 0.0, 0.0, 0.64, 0.0, 0.0, 0.09, 0.0, 1.0),
     category_cov=(1.0, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.04, 0.0, 0.04),
 )
 

@@ -257,8 +257,8 @@ def test_refreshing_again_goes_on_improving(catalogue: Catalogue) -> None:
         member._replace(initial=adapt(DEFAULT_PRIOR, member.category, member.attributes, 0)[0])
         for member in catalogue.members[:300]
     ]
-    once = refresh(DEFAULT_PRIOR, members, "once")
-    twice = refresh(once, members, "twice")
+    once = refresh(DEFAULT_PRIOR, members, "once", em_steps=2)
+    twice = refresh(once, members, "twice", em_steps=2)
     assert start_error(twice, catalogue)[0] < start_error(once, catalogue)[0]
 
 
