@@ -87,6 +87,8 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
         return None
     highest = demand.upper_expected_orders(posterior, seen)
     state.posterior = demand.learn(posterior, seen, now_ms, partition.demand_settings)
+    if partition.observer is not None:
+        partition.observer(partition.catalogue[state.sku], epoch, seen, now_ms)
     return Closed(seen.orders, seen.orders / highest if highest > 0.0 else None)
 
 

@@ -6,17 +6,18 @@ keys; insertion order never reaches an output.
 
 import hashlib
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from models.demand import DEFAULT_SETTINGS, DemandSettings
+from models.epoch import Observation
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
 from schemas.codec import canonical
 from schemas.errors import EngineError
-from schemas.learned import DemandPrior, ReturnCohort, ReturnPool
+from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
 from schemas.policy import DEFAULT_POLICY_TEXT, Policy, parse_policy, policy_sha256
 from schemas.state import (
     STATE_VERSION,
@@ -29,6 +30,9 @@ from schemas.state import (
 )
 
 StateRecord = tuple[bytes, bytes | None]
+EpochObserver = Callable[[CatalogueEntry, OpenEpoch, Observation, int], None]
+"""Told of every epoch that taught: the product, the epoch, what it taught, event time of its end.
+It only looks on: nothing it does may reach the state."""
 
 MANIFEST_KEY = b"manifest"
 SHARED_RECORDS = ("policy", "prior", "promotions", "returns")
@@ -67,6 +71,7 @@ class PartitionState:
         self.returns = ReturnRateModel()
         self.return_snapshot = self.returns.snapshot()
         self.due: list[tuple[int, str]] = []
+        self.observer: EpochObserver | None = None
         # The first batch writes down what was in force from the start, defaults included.
         self.dirty: dict[str, None] = dict.fromkeys(SHARED_RECORDS)
 

@@ -100,11 +100,46 @@ class AttributeEffect(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CategoryEffect(Struct, frozen=True, kw_only=True, gc=False):
-    """How a category differs from the average: offset, its covariance, products it rests on."""
+    """How a category differs from the average: offset, its covariance, products it rests on.
+
+    ``habit_markup`` is what its products were sold at, as a multiple of unit cost over kept share.
+    """
 
     offset: Coefficients
     cov: Covariance
     products: int
+    habit_markup: float | None = None
+
+
+class CandidateScore(Struct, frozen=True, kw_only=True, gc=False):
+    """How well a prior forecast products that it was not trained on, one step ahead.
+
+    ``log_likelihood`` is the mean over ``products`` of the mean over their epochs, in nats;
+    ``standard_error`` that of the mean. ``first_epoch`` is the same of the first epoch alone,
+    when nothing was known but the prior.
+    """
+
+    name: str
+    products: int
+    log_likelihood: float
+    standard_error: float
+    first_epoch: float
+
+
+class TrainingRecord(Struct, frozen=True, kw_only=True):
+    """What a prior was trained on, and why this one was published.
+
+    ``products`` taught it in the end; the scores are of fits without the held-out ones.
+    ``positions`` are the last tape offsets by partition, ``tape_sha256`` the hash of the records.
+    """
+
+    champion: str
+    products: int
+    epochs: int
+    orders: int
+    tape_sha256: str
+    positions: dict[str, int]
+    scores: tuple[CandidateScore, ...]
 
 
 class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,7 +147,12 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     ``cov`` is the spread between products of one category, ``category_cov`` between categories: an
     unseen category is as uncertain as both. ``known_level_sd`` is the sd of the log level where the
-    shop states an expected demand; ``dispersion`` the phi of the order counts.
+    shop states an expected demand; ``dispersion`` the phi of the order counts. ``attribute_cov`` is
+    the covariance of the standardised numeric attributes in the order of their names, an upper
+    triangle by rows; empty: uncorrelated. ``habit_markup`` is the geometric mean over categories of
+    what their products were sold at, a multiple of unit cost over kept share: the expert's price
+    where a category is unknown. ``habit_log_sd`` is how far the best ln price lies from the
+    expert's, by the products trained on.
     """
 
     version: int = 1
@@ -124,6 +164,10 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attribute_effects: dict[str, AttributeEffect] = {}
     known_level_sd: float = 0.5
     dispersion: float = 0.2
+    attribute_cov: tuple[float, ...] = ()
+    habit_markup: float | None = None
+    habit_log_sd: float = 0.2
+    training: TrainingRecord | None = None
 
     def __post_init__(self) -> None:
         for name, cov in (("cov", self.cov), ("category_cov", self.category_cov)):
@@ -139,6 +183,14 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError("Expected a number above 0 - at `$.known_level_sd`")
         if not 0.0 < self.dispersion < 10.0:
             raise ValueError("Expected a number above 0 and below 10 - at `$.dispersion`")
+        if not self.habit_log_sd > 0.0:
+            raise ValueError("Expected a number above 0 - at `$.habit_log_sd`")
+        markups = [self.habit_markup, *(found.habit_markup for found in self.categories.values())]
+        if any(markup is not None and not 0.0 < markup < math.inf for markup in markups):
+            raise ValueError("Expected mark-ups above 0 - at `$.habit_markup`")
+        count = len(self.attribute_effects)
+        if self.attribute_cov and len(self.attribute_cov) != count * (count + 1) // 2:
+            raise ValueError(f"Expected the triangle of {count} attributes - at `$.attribute_cov`")
 
 
 class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):

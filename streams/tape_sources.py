@@ -3,7 +3,7 @@
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from schemas import tape, topics
 from schemas.errors import EngineError, InputError, ServiceError
 from streams.event_files import read_events
 from streams.kafka_settings import reader_config, topic_name
-from streams.reader import log_range, read_to_end, require_partitions
+from streams.reader import log_range, read_range, require_partitions
 from streams.tape_builder import Placed, TapeBuilder
 
 Progress = Callable[[float], None]
@@ -30,9 +30,17 @@ class TapeSource(NamedTuple):
 
 
 def open_source(
-    source: str, settings: Any, partitions: int, progress: Progress | None = None
+    source: str,
+    settings: Any,
+    partitions: int,
+    progress: Progress | None = None,
+    after: Mapping[int, int] | None = None,
 ) -> TapeSource:
     """Open ``kafka``, a tape file or an event file (told apart by its first line).
+
+    Parameters
+    ----------
+    after : with Kafka, begin after these offsets, by partition; a file is read from its beginning
 
     Raises
     ------
@@ -40,7 +48,7 @@ def open_source(
     ServiceError : file or broker cannot be reached
     """
     if source == KAFKA:
-        return _kafka(settings, progress)
+        return _kafka(settings, progress, after or {})
     path = Path(source)
     try:
         with _opened(path) as lines:
@@ -96,22 +104,30 @@ def _damaged(path: Path, number: int, error: Exception) -> InputError:
     )
 
 
-def _kafka(settings: Any, progress: Progress | None) -> TapeSource:
+def _kafka(settings: Any, progress: Progress | None, after: Mapping[int, int]) -> TapeSource:
     topic = topic_name(settings, topics.TAPE.name)
     consumer = Consumer(reader_config(settings, "replay"))
     partitions = require_partitions(consumer, topic)
-    return TapeSource(partitions, _kafka_records(consumer, topic, partitions, progress), lambda: 0)
+    records = _kafka_records(consumer, topic, partitions, progress, after)
+    return TapeSource(partitions, records, lambda: 0)
 
 
 def _kafka_records(
-    consumer: Consumer, topic: str, partitions: int, progress: Progress | None
+    consumer: Consumer,
+    topic: str,
+    partitions: int,
+    progress: Progress | None,
+    after: Mapping[int, int],
 ) -> Iterator[Placed]:
-    ranges = [log_range(consumer, topic, number) for number in range(partitions)]
+    ranges = []
+    for number in range(partitions):
+        begin, end = log_range(consumer, topic, number)
+        ranges.append((max(begin, after.get(number, -1) + 1), end))
     total = max(sum(end - begin for begin, end in ranges), 1)
     done = 0
     try:
-        for number in range(partitions):
-            for message in read_to_end(consumer, topic, number, READ_DEADLINE_S):
+        for number, (begin, end) in enumerate(ranges):
+            for message in read_range(consumer, topic, number, begin, end, READ_DEADLINE_S):
                 done += 1
                 if progress is not None and done % 1000 == 0:
                     progress(done / total)

@@ -1,0 +1,124 @@
+"""``pricemaker train``: learn from a tape what the fold does not learn by itself.
+
+Each part is a command of its own over the same `streams.training.TapeFold`: it names a tape, writes
+one content-hashed document, and can publish it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+
+from schemas.errors import ConfigError
+from schemas.topics import PARTITIONS_DEFAULT
+from streams.config import load_settings
+from streams.output import Output, bootstrap_option, command_options
+from streams.progress import progress_bar
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+partitions_option = click.option(
+    "--partitions", type=click.IntRange(1, 1024), default=PARTITIONS_DEFAULT, show_default=True,
+    help="Partitions of the tape that a file is placed on; Kafka's are its own.",
+)  # fmt: skip
+out_option = click.option("--out", type=FILE, help="Write the document (canonical JSON).")
+publish_option = click.option(
+    "--publish", is_flag=True, help="Send the document to controls: it is in force from then on."
+)
+
+
+@click.group("train")
+def command() -> None:
+    """Learn from a tape, and publish what was learned."""
+
+
+@command.command("prior")
+@click.argument("source")
+@partitions_option
+@click.option("--no-meta", is_flag=True, help="Empirical Bayes only, without its challenger MAML.")
+@click.option(
+    "--every", "every_s", type=click.FloatRange(1.0),
+    help="Go on as a service: every so many seconds fold what has come, take two EM steps, and "
+    "publish where the document changed. Needs SOURCE kafka and --publish.",
+)  # fmt: skip
+@out_option
+@publish_option
+@bootstrap_option
+@command_options()
+def prior(
+    output: Output,
+    config_file: Path | None,
+    bootstrap: str | None,
+    source: str,
+    partitions: int,
+    no_meta: bool,
+    every_s: float | None,
+    out: Path | None,
+    publish: bool,
+) -> None:
+    """Learn what a new product starts with, from the closed epochs of a tape.
+
+    SOURCE is "kafka" (the tape topic, up to its end), a tape file, or an event file. Empirical
+    Bayes and MAML are fitted without a fifth of the products, forecast those one epoch ahead, and
+    the better one is fitted again with all.
+
+    Example: pricemaker train prior events.jsonl.gz --out prior.json
+    """
+    from models.history import EpochHistory
+    from models.prior import prior_sha256
+    from streams.tape_sources import KAFKA
+    from streams.training import TapeFold, publish_control, write_document
+    from streams.training_prior import keep_fresh, train_from
+
+    if every_s is not None and (source != KAFKA or not publish):
+        raise ConfigError(
+            "service_needs_kafka", "--every needs SOURCE kafka and --publish.", field="--every"
+        )
+    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    history = EpochHistory()
+    fold = TapeFold(settings, source, partitions, history)
+    with progress_bar(output, f"reading {Path(source).name}") as advance:
+        read = fold.read(advance)
+    trained = train_from(history, read, source, meta=not no_meta)
+    known = prior_sha256(trained.prior)
+    if out is not None:
+        write_document(out, trained.prior)
+    if publish:
+        fields = {"prior": msgspec.to_builtins(trained.prior), "prior_sha256": known}
+        publish_control(settings, "prior_published", known[:16], fields)
+    document = {
+        "prior_sha256": known,
+        "published": publish,
+        "training": msgspec.to_builtins(trained.prior.training),
+        "by_orders_seen": trained.by_orders_seen,
+    }
+    output.document(document, _prior_table(trained, known))
+    if every_s is not None:
+        for sha256 in keep_fresh(settings, fold, history, trained.prior, every_s, out):
+            output.record({"prior_sha256": sha256, "published": True}, f"published {sha256}")
+
+
+def _prior_table(trained: Any, known: str) -> Table:
+    """Candidates by orders seen: mean log likelihood of an epoch of a held-out product, nats."""
+    from models.champion import ORDERS_SEEN
+
+    record = trained.prior.training
+    title = (
+        f"prior {known[:16]} from {record.products:,} products, {record.epochs:,} epochs, "
+        f"{record.orders:,} orders; champion: {record.champion}"
+    )
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("log likelihood, nats per epoch, after")
+    for score in record.scores:
+        table.add_column(score.name, justify="right")
+    for row, orders in enumerate(ORDERS_SEEN):
+        values = [trained.by_orders_seen[score.name][row] for score in record.scores]
+        shown = ["-" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(f"K = {orders} orders", *shown)
+    first = [f"{score.first_epoch:.4f}" for score in record.scores]
+    table.add_row("first epoch", *first)
+    mean = [f"{score.log_likelihood:.4f} ± {score.standard_error:.4f}" for score in record.scores]
+    table.add_row("mean over products", *mean)
+    return table

@@ -1,0 +1,66 @@
+"""Training of the demand prior on a tape, once or as a service that keeps it fresh."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.history import EpochHistory
+from models.prior import prior_sha256
+from models.training import TapeFacts, Trained, refreshed, train
+from schemas.errors import InputError
+from schemas.learned import DemandPrior
+from streams.training import TapeFold, TapeRead, publish_control, write_document
+
+
+def train_from(history: EpochHistory, read: TapeRead, source: str, *, meta: bool) -> Trained:
+    """Train on what a fold has collected.
+
+    Raises
+    ------
+    InputError : too few products have a closed epoch
+    """
+    try:
+        return train(history.episodes(), _facts(read), _named(source, read), meta=meta)
+    except ValueError as error:
+        raise InputError(
+            "too_few_products",
+            f"{error}.",
+            where=source,
+            fix="Train on a longer tape, or one with more products.",
+        ) from None
+
+
+def keep_fresh(
+    settings: Any,
+    fold: TapeFold,
+    history: EpochHistory,
+    prior: DemandPrior,
+    every_s: float,
+    out: Path | None,
+) -> Iterator[str]:
+    """Fold on, refresh and publish, for ever; yields the hash of each document published."""
+    known = prior.training
+    while True:
+        time.sleep(every_s)
+        read = fold.read()
+        if known is not None and read.tape_sha256 == known.tape_sha256:
+            continue
+        prior = refreshed(prior, history.episodes(), _facts(read), _named("kafka", read))
+        known = prior.training
+        sha256 = prior_sha256(prior)
+        if out is not None:
+            write_document(out, prior)
+        fields = {"prior": msgspec.to_builtins(prior), "prior_sha256": sha256}
+        publish_control(settings, "prior_published", sha256[:16], fields)
+        yield sha256
+
+
+def _facts(read: TapeRead) -> TapeFacts:
+    return TapeFacts(read.positions, read.tape_sha256)
+
+
+def _named(source: str, read: TapeRead) -> str:
+    return f"trained on {Path(source).name}, {read.records} records, {read.tape_sha256[:16]}"
