@@ -59,10 +59,12 @@ def surprise(
     v_e = c_be + c_ee * p + c_en * r + c_ed * u
     spread = c_bb + p * (c_be + v_e) + r * r * c_nn + u * u * c_dd
     spread += 2.0 * (r * c_bn + u * c_bd + r * u * c_nd) + p * (r * c_en + u * c_ed)
+    spread += observation.offset_variance
     if rival is None:
         spread += settings.missing_rival_sd**2 * (eta * eta + c_nn)
     spread = min(max(spread, 0.0), SPREAD_MAX)
-    z_0 = b + eps * p + eta * r + delta * u + log(observation.exposure_days)
+    z_0 = b + eps * p + eta * r + delta * u + observation.offset
+    z_0 += log(observation.exposure_days)
     expected = exp(min(max(z_0 + 0.5 * spread, -Z_MAX), Z_MAX))
     dispersion = (1.0 + settings.dispersion) * exp(spread) - 1.0
     sd = sqrt(expected + dispersion * expected**2)

@@ -255,3 +255,5 @@ class Quarantine(Struct, frozen=True, kw_only=True, gc=False):
 
     epoch: OpenEpoch
     release_ms: int
+    offset: float = 0.0
+    offset_variance: float = 0.0

@@ -102,7 +102,7 @@ class LearningPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     quarantine_surprise_sd: Annotated[float, Meta(ge=1.0, le=100.0)] = 4.0
     quarantine_hours: Annotated[float, Meta(ge=0.0, le=720.0)] = 48.0
     conversion_ratio_max: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
-    drift_evidence_nats: Annotated[float, Meta(ge=1.0, le=1000.0)] = 4.0
+    drift_evidence_nats: Annotated[float, Meta(ge=1.0, le=1000.0)] = 5.0
     drift_level_sd: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
     drift_elasticity_sd: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
 
