@@ -3,9 +3,8 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, lessons
+from models import breaker, demand, effects_book
 from models.epoch import accrue, closes, observation, open_epoch
-from models.lessons import Finding
 from models.partition import PartitionState
 from schemas.events import DAY_MS, HOUR_MS
 from schemas.policy import DecisionPolicy
@@ -13,11 +12,10 @@ from schemas.state import CatalogueEntry, SkuState
 
 
 class Closed(NamedTuple):
-    """An epoch that ended: its order lines, orders over the upper forecast, what was found."""
+    """An epoch that ended: its order lines, and orders over the upper forecast for it."""
 
     orders: int
     sales_ratio: float | None
-    findings: tuple[Finding, ...] = ()
 
 
 class RivalView(NamedTuple):
@@ -84,23 +82,18 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
         return None
     state.epoch = None
     reference_visits = state.traffic.reference_per_day if state.traffic else None
-    found = lessons.release(partition, state, now_ms)
-    ended, doubts = lessons.plausible_traffic(
-        accrue(epoch, now_ms), state, now_ms, partition.policy.learning
-    )
+    ended = accrue(epoch, now_ms)
     seen = observation(ended, reference_visits)
     if seen is None:
-        return Closed(0, None, tuple(found))
+        return None
+    market = effects_book.beside(partition, state, ended, seen)
+    seen = market.seen
     highest = demand.upper_expected_orders(posterior, seen)
-    learned, news = lessons.admit(partition, state, ended, seen, now_ms)
-    if learned is not None:
-        state.posterior = demand.learn(
-            state.posterior or posterior, learned, now_ms, partition.demand_settings
-        )
-        if partition.observer is not None:
-            partition.observer(partition.catalogue[state.sku], epoch, learned, now_ms)
-    ratio = seen.orders / highest if highest > 0.0 else None
-    return Closed(seen.orders, ratio, (*found, *doubts, *news))
+    state.posterior = demand.learn(posterior, seen, now_ms, partition.demand_settings)
+    if partition.observer is not None:
+        partition.observer(partition.catalogue[state.sku], epoch, seen, now_ms)
+    effects_book.learned(partition, state, ended, posterior, market)
+    return Closed(seen.orders, seen.orders / highest if highest > 0.0 else None)
 
 
 def begin_epoch(

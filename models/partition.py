@@ -16,6 +16,7 @@ from models.epoch import Observation
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
 from schemas.codec import canonical
+from schemas.effects import CategoryEffects
 from schemas.errors import EngineError
 from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
 from schemas.policy import DEFAULT_POLICY_TEXT, Policy, parse_policy, policy_sha256
@@ -61,6 +62,7 @@ class PartitionState:
         self.gates: dict[str, GateEntry] = {}
         self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
         self.cohorts_by_day: dict[int, dict[tuple[str, str], None]] = {}
+        self.effects: dict[str, CategoryEffects] = {}
         self.promotions: tuple[Promotion, ...] = ()
         self.policy: Policy = parse_policy(DEFAULT_POLICY_TEXT)
         self.policy_text = DEFAULT_POLICY_TEXT
@@ -150,6 +152,7 @@ class PartitionState:
         keys += [f"catalogue/{sku}" for sku in self.catalogue]
         keys += [f"gate/{sku}" for sku in self.gates]
         keys += [f"cohort/{sku}/{name}" for sku, named in self.cohorts.items() for name in named]
+        keys += [f"effects/{category}" for category in self.effects]
         records = []
         for key in sorted(keys):
             value = self._encode(key)
@@ -176,6 +179,8 @@ class PartitionState:
         elif kind == "cohort":
             sku, name = _cohort_name(rest)
             found = self.cohorts.get(sku, {}).get(name)
+        elif kind == "effects":
+            found = self.effects[rest]
         elif kind == "policy":
             found = PolicyRecord(self.policy_text)
         elif kind == "prior":
@@ -231,6 +236,8 @@ class PartitionState:
             _, name = _cohort_name(rest)
             cohort = msgspec.json.decode(value, type=ReturnCohort)
             self.put_cohort(name, cohort)
+        elif kind == "effects":
+            self.effects[rest] = msgspec.json.decode(value, type=CategoryEffects)
         elif kind == "policy":
             self.set_policy(msgspec.json.decode(value, type=PolicyRecord).policy)
         elif kind == "prior":

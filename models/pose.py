@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, guards
+from models import breaker, demand, effects_book, guards
 from models.context import Request
 from models.market import RivalView, log_rival, rival_view
 from models.objective import PADDING, Row
@@ -37,6 +37,7 @@ class Posed(NamedTuple):
     stock_units: int | None
     allowed: guards.Feasible
     breaker: BreakerState
+    market: effects_book.Present
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
@@ -67,7 +68,9 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     )
     handling, source = _handling(partition, entry, cost_minor)
     horizon, stock_units = _horizon(partition, state, entry, request.now_ms)
-    full = _demand_row(partition.policy.objective, state, posterior, rivals, returns)._replace(
+    market = effects_book.present(partition, state, horizon, log_rival(state, rivals))
+    full = _demand_row(partition.policy.objective, state, posterior, rivals, returns, market)
+    full = full._replace(
         return_cost=handling / reference,
         kept_share=entry.kept_share,
         horizon_days=horizon,
@@ -92,6 +95,7 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         stock_units=stock_units,
         allowed=_allowed(partition, state, entry, cost_minor, reference, request.now_ms, cooled),
         breaker=cooled,
+        market=market,
     )
 
 
@@ -101,16 +105,17 @@ def _demand_row(
     posterior: DemandPosterior,
     rivals: RivalView,
     returns: ReturnCurve,
+    market: effects_book.Present,
 ) -> Row:
-    """The row's beliefs: demand, its uncertainty, rivals, returns."""
+    """The row's beliefs: demand, its uncertainty, the market's effects, returns."""
     forecast = demand.forecast(posterior, log_rival(state, rivals), _control(state))
-    orders_per_day = forecast.demand_per_day * _traffic_factor(state)
+    orders_per_day = forecast.demand_per_day * _traffic_factor(state) * math.exp(market.log_level)
     per_day = max(orders_per_day * demand.mean_units_per_order(posterior), DEMAND_PER_DAY_MIN)
     return PADDING._replace(
         demand_per_day=per_day,
-        elasticity=forecast.elasticity,
+        elasticity=forecast.elasticity + market.elasticity,
         rival_price=math.exp(log_rival(state, rivals) or 0.0),
-        rival_omega=0.0 if rivals.robust_minor is None else goal.rival_sensitivity,
+        rival_omega=market.omega,
         rival_tau=goal.rival_threshold_log,
         demand_volatility=goal.demand_volatility,
         target_leftover=max(goal.target_leftover_days * per_day, 1.0),

@@ -68,6 +68,7 @@ def build_record(
         expected_profit_per_day_minor=at.expected_profit * per_day,
         objective_per_day_minor=at.objectives[-1] * per_day,
         objective_sd_minor=at.profit_sd * posed.reference_minor,
+        market=posed.market.told,
     )
 
 

@@ -4,16 +4,6 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-AlertKind = Literal[
-    "breaker_changed",
-    "product_blocked",
-    "product_unblocked",
-    "kill_switch",
-    "engine_changed",
-    "drift",
-    "data_quality",
-]
-
 
 class Greeks(Struct, frozen=True, kw_only=True, gc=False):
     """Sensitivities of the objective at the decided price; money in minor units.
@@ -100,6 +90,18 @@ class CompetitorView(Struct, frozen=True, kw_only=True, gc=False):
     rivals_seen: int
 
 
+class MarketEffect(Struct, frozen=True, gc=False):
+    """A pooled effect in use: its coefficient, its sd, and what it adds to the log of demand.
+
+    ``log_demand`` is null where that depends on the price.
+    """
+
+    name: str
+    coefficient: float
+    coefficient_sd: float
+    log_demand: float | None = None
+
+
 class BreakerView(Struct, frozen=True, kw_only=True, gc=False):
     """The circuit breaker as it stood after the decision."""
 
@@ -132,6 +134,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     expected_profit_per_day_minor: float
     objective_per_day_minor: float
     objective_sd_minor: float
+    market: tuple[MarketEffect, ...] = ()
 
 
 class TapePosition(Struct, frozen=True, gc=False):
@@ -174,7 +177,9 @@ class Alert(Struct, frozen=True, kw_only=True, tag_field="type", tag="alert", gc
     """Something a person should know: a breaker moved, a product cannot be priced."""
 
     alert_id: str
-    kind: AlertKind
+    kind: Literal[
+        "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed"
+    ]
     sku: str | None
     at: str
     message: str

@@ -9,6 +9,7 @@ key                       record
 ``cohort/<SKU>/...``      `ReturnCohort`: sold units whose returns are still to come
 ``policy`` ``prior``      the document in force
 ``returns``               `ReturnPool`: the pooled return model
+``effects/<category>``    `CategoryEffects`: what a category's products share
 ``promotions``            planned reductions
 ``manifest``              `Manifest`: position, clock, what was read, counts; always last
 ========================  ==========================================================
@@ -18,7 +19,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from schemas.learned import DemandPosterior, DriftSums, OpenEpoch, Quarantine, ReturnLevel
+from schemas.effects import MarketMemory
+from schemas.learned import DemandPosterior, OpenEpoch, ReturnLevel
 
 STATE_VERSION = 1
 
@@ -120,9 +122,7 @@ class SkuState(Struct, kw_only=True):
     recent_events: list[str] = []
     late_orders: int = 0
     unmatched_returns: int = 0
-    drift: DriftSums | None = None
-    quarantine: Quarantine | None = None
-    quality_day: int | None = None
+    market: MarketMemory | None = None
 
 
 class Promotion(Struct, frozen=True, kw_only=True, gc=False):
@@ -146,7 +146,6 @@ class Counts(Struct, kw_only=True):
     held: int = 0
     breaker_trips: int = 0
     ticks: int = 0
-    drifts: int = 0
 
 
 class Manifest(Struct, kw_only=True):

@@ -1,5 +1,6 @@
 """Explain a product's price: find its decision, and say why in the words of who sets prices."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from schemas import topics
 from schemas.errors import InputError, ServiceError
 from schemas.events import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.money import format_minor, minor_digits
-from schemas.outputs import Alert, DecisionRecord, PriceDecided
+from schemas.outputs import Alert, DecisionRecord, MarketEffect, PriceDecided
 from streams.kafka_settings import topic_name
 from streams.reader import opened, read_to_end, require_partitions
 from streams.routes import tape_partition
@@ -233,6 +234,7 @@ def _beliefs(decision: PriceDecided, record: DecisionRecord) -> list[str]:
             f"{stock.expected_sales_units:.1f} should sell; target left over "
             f"{stock.target_leftover_units:.1f}"
         )
+    lines += [_market_line(effect) for effect in record.market]
     rivals = record.competitors
     if rivals.robust_price_minor is None:
         lines.append(f"  rivals: none usable ({rivals.rivals_seen} ever seen)")
@@ -242,6 +244,14 @@ def _beliefs(decision: PriceDecided, record: DecisionRecord) -> list[str]:
             f"  rivals: {robust} (median of {rivals.rivals_used} usable, {rivals.rivals_seen} seen)"
         )
     return lines
+
+
+def _market_line(effect: MarketEffect) -> str:
+    name = effect.name.replace("_", " ")
+    line = f"  market: {name} {effect.coefficient:.3g} (sd {effect.coefficient_sd:.2g})"
+    if effect.log_demand is None:
+        return line
+    return f"{line}, {math.expm1(effect.log_demand):+.1%} demand"
 
 
 def _expectations(decision: PriceDecided, record: DecisionRecord) -> list[str]:

@@ -91,12 +91,11 @@ def test_the_tape_has_what_could_go_wrong(market: list[Record], whole: Run) -> N
     alerts = {orjson.loads(o.value)["kind"] for o in whole.outputs if o.topic == "alerts"}
     assert alerts == {
         "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed",
-        "data_quality",
     }  # fmt: skip
     kinds = {key.split(b"/")[0] for key in whole.stored}
     assert kinds == {
         b"sku", b"catalogue", b"gate", b"cohort", b"policy", b"prior", b"returns", b"promotions",
-        b"manifest",
+        b"manifest", b"effects",
     }  # fmt: skip
     manifest = orjson.loads(whole.stored[b"manifest"])
     assert manifest["counts"]["duplicates"] > len(market) // 50

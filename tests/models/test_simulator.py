@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,24 @@ import pytest
 from models.simulator import Shop
 from models.simulator_events import BAD_KINDS, TimeText
 from models.simulator_habit import STEP_LN_MAX, CostPlusHabit
-from models.simulator_truth import NEVER, ShopSettings, Truth, draw_truth
+from models.simulator_tables import best_ln_price, profit_per_day_minor
+from models.simulator_truth import WORLD, ShopSettings, Truth, draw_truth, world_settings
+from models.world import World, WorldSettings
+from models.world_truth import NEVER, Draws
 from schemas.codec import decode_event
 from schemas.errors import ConfigError, EventError
 from schemas.events import rfc3339
 
 QUIET = {"duplicate_share": 0.0, "bad_share": 0.0}
+
+
+ONE_OFFER = ShopSettings(
+    products=150,
+    late_share=0,
+    family_share=0,
+    rival_move_rate=0,
+    **QUIET,  # type: ignore[arg-type]
+)
 
 
 def run(shop: Shop, days: int, prices: Callable[[], Mapping[str, int]] = dict) -> list[Any]:
@@ -32,7 +46,7 @@ def test_the_same_seed_and_prices_give_the_same_bytes() -> None:
     one, two = Shop(5, settings=settings), Shop(5, settings=settings)
     habits = CostPlusHabit(one, 5), CostPlusHabit(two, 5)
     assert run(one, 20, habits[0].prices) == run(two, 20, habits[1].prices)
-    assert one.truth_json() == two.truth_json()
+    assert one.totals == two.totals
     other = Shop(6, settings=settings)
     assert run(other, 1) != run(Shop(5, settings=settings), 1)
 
@@ -80,20 +94,20 @@ def test_a_product_s_listing_comes_first_and_only_once() -> None:
 
 
 def test_a_family_holds_a_product_s_predecessor() -> None:
-    truth = draw_truth(
-        ShopSettings(products=200, late_share=0.3, family_share=0.3), np.random.default_rng(1)
-    )
+    truth = draw_truth(ShopSettings(products=200, late_share=0.3, family_share=0.3), Draws(1))
     own = [family or sku for sku, family in zip(truth.skus, truth.families, strict=True)]
-    heirs = np.flatnonzero(truth.predecessor >= 0)
+    heirs = np.flatnonzero(truth.products.predecessor >= 0)
     assert len(heirs) > 10
     for heir in heirs.tolist():
-        old = int(truth.predecessor[heir])
+        old = int(truth.products.predecessor[heir])
         assert own[heir] == own[old]
         assert truth.categories[heir] == truth.categories[old]
-    sizes = Counter(own)
-    assert {family: size for family, size in sizes.items() if size > 1}
-    same = [sizes[family] > 1 for family in own]
-    assert same == (truth.family_elasticity > 0).tolist()
+        assert truth.roles[heir] == truth.roles[old]
+    for i, anchor in enumerate(truth.anchors):
+        assert (truth.roles[i] == "addition") == (anchor >= 0)
+        if anchor >= 0:
+            assert (truth.roles[anchor], own[anchor]) == ("anchor", own[i])
+            assert truth.products.cross[i, truth.products.slot[anchor]] < 0.0
 
 
 def test_the_shop_shows_published_prices_and_says_so() -> None:
@@ -151,16 +165,17 @@ def test_stock_balances() -> None:
 
 def test_returns_and_cancellations_refer_to_their_orders() -> None:
     shop = Shop(21, settings=ShopSettings(products=30, cancelled_share=0.05, **QUIET))
-    placed: dict[str, dict[str, Any]] = {}
+    placed: dict[tuple[str, str], dict[str, Any]] = {}
     delays_days: list[float] = []
     counts: Counter[str] = Counter()
     for _, event in decoded(run(shop, 60)):
         counts[event["type"]] += 1
+        line = event.get("order_id"), event.get("line_id")
         if event["type"] == "order_placed":
-            assert event["order_id"] not in placed
-            placed[event["order_id"]] = event
+            assert line not in placed
+            placed[line] = event
         if event["type"] in ("order_returned", "order_cancelled"):
-            order = placed[event["order_id"]]
+            order = placed[line]
             assert (order["sku"], order["quantity"]) == (event["sku"], event["quantity"])
             assert order["event_time"] < event["event_time"]
         if event["type"] == "order_returned":
@@ -174,8 +189,7 @@ def test_returns_and_cancellations_refer_to_their_orders() -> None:
 
 def wanted_per_day(ln_price: float, days: int) -> tuple[float, Truth]:
     """Orders that customers want, met or lost, over all products."""
-    settings = ShopSettings(products=150, late_share=0, family_share=0, rival_move_rate=0, **QUIET)
-    shop = Shop(31, settings=settings)
+    shop = Shop(31, settings=ONE_OFFER)
     truth = shop.catalogue
     prices = {
         sku: round(int(price) * np.exp(ln_price))
@@ -190,35 +204,29 @@ def test_demand_is_what_the_truth_says() -> None:
     days = 30
     for ln_price in (0.0, 0.12):
         seen, truth = wanted_per_day(ln_price, days)
-        n = len(truth.skus)
-        rivals = np.where(np.arange(3) < truth.rivals[:, None], truth.rival_base, np.nan)
-        counts = truth.rivals
-        y = np.where(counts > 0, np.nansum(rivals, axis=1) / np.maximum(counts, 1), np.nan)
-        x = np.full(n, ln_price)
-        ln_demand = truth.log_demand(x, y, np.zeros(n))
+        x = np.full(len(truth.skus), ln_price)
+        demand = Shop(31, settings=ONE_OFFER).demand
         # E exp(shock) over the year's shocks, both halves: exp(0.2 ** 2 / 2)
-        expected = truth.demand_rate_per_day * np.exp(ln_demand + 0.02)
+        expected = np.exp(demand.steady_ln_rate(x, truth.products.rival_base) + 0.02)
         assert 0.93 < seen / expected.sum() < 1.07
 
 
 def test_the_best_price_is_where_profit_is_flat() -> None:
     shop = Shop(17, products=60)
     run(shop, 2)
-    truth = shop.truth()
-    products = truth["products"]
-    share = np.sum(products["profit_per_day_minor"]) / np.sum(products["best_profit_per_day_minor"])
-    assert 0.7 < share < 0.99  # list prices are not the best ones: there is something to gain
-    best = np.array(products["best_price_minor"]) / np.array(products["list_price_minor"])
-    assert np.all((best > np.exp(-0.9)) & (best < np.exp(0.9)))  # inside the grid
-    present = np.array(products["profit_per_day_minor"])
-    assert np.all(np.array(products["best_profit_per_day_minor"]) >= present - 1e-6 * abs(present))
+    best_x, x = best_ln_price(shop), shop.ln_price
+    best, present = profit_per_day_minor(shop, best_x), profit_per_day_minor(shop, x)
+    assert 0.7 < present.sum() / best.sum() < 0.99  # there is something to gain
+    assert np.all(np.abs(best_x) < 0.9)  # inside the grid
+    for other in (x, best_x - 0.005, best_x + 0.005):
+        assert np.all(best >= profit_per_day_minor(shop, other) - 1e-9 * np.abs(best))
 
 
 def test_return_rate_rises_with_price_and_for_new_customers() -> None:
-    truth = draw_truth(ShopSettings(products=20), np.random.default_rng(2))
-    at_list = np.zeros(len(truth.skus))
-    assert np.all(truth.return_rate(at_list + 0.1, False) > truth.return_rate(at_list, False))
-    assert np.all(truth.return_rate(at_list, True) > truth.return_rate(at_list, False))
+    demand = Shop(2, products=20).demand
+    at_list = np.zeros(len(demand.shock))
+    assert np.all(demand.return_rate(at_list + 0.1) > demand.return_rate(at_list))
+    assert np.all(demand.return_rate(at_list, new_customer=True) > demand.return_rate(at_list))
 
 
 def test_some_costs_are_unknown_some_of_them_only_for_a_while() -> None:
@@ -291,16 +299,149 @@ def test_the_habit_follows_demand_within_its_step() -> None:
     assert np.corrcoef(moves, surprises)[0, 1] > 0.15  # prices follow demand: endogenous
 
 
-def test_truth_is_canonical_json_of_the_shop() -> None:
-    shop = Shop(2, products=4)
-    run(shop, 1)
-    truth = json.loads(shop.truth_json())
-    assert truth["at"] == "2025-01-07T00:00:00.000Z"
-    assert truth["settings"]["products"] == 4
-    assert truth["products"]["skus"] == list(shop.catalogue.skus)
-    lengths = {len(values) for values in truth["products"].values()}
-    assert lengths == {len(shop.catalogue.skus)}
-    assert truth["totals"]["orders"] == shop.totals["orders"]
+def test_a_shop_s_visitors_do_not_depend_on_its_prices() -> None:
+    """Shops that share a seed share their customers: dearer, each product sells no more."""
+    settings = replace(ONE_OFFER, world=replace(WORLD, memory_effect=0.0))
+    cheap, dear = Shop(3, settings=settings), Shop(3, settings=settings)
+    catalogue = cheap.catalogue
+    prices = dict(zip(catalogue.skus, catalogue.list_price_minor.tolist(), strict=True))
+    dearer = {sku: round(1.1 * price) for sku, price in prices.items()}
+    visits: list[Any] = []
+    wanted: list[Counter[str]] = []
+    for shop, chosen in ((cheap, prices), (dear, dearer)):
+        shop._market.on_hand = [1_000_000] * len(catalogue.skus)  # as much as anyone wants
+        records = []
+        for hour in range(24 * 5):
+            records += shop.step(chosen)
+            if hour == 0:
+                shop._market.on_hand = [1_000_000] * len(catalogue.skus)
+        found = decoded(records)
+        visits.append([(e["sku"], e["visits"]) for _, e in found if e["type"] == "traffic_counted"])
+        day_sku = (e["event_time"][:10] + e["sku"] for _, e in found if e["type"] == "order_placed")
+        wanted.append(Counter(day_sku))
+    assert visits[0] == visits[1]
+    assert all(count <= wanted[0][place] for place, count in wanted[1].items())
+    assert wanted[1].total() < wanted[0].total()
+
+
+def test_the_reference_shop_has_the_reference_world_s_products() -> None:
+    """One truth, two steppers: what both sell of it agrees, too."""
+    settings = ShopSettings(
+        preset="reference", products=80, rival_move_rate=0, world=WorldSettings(shock_sd=0.0),
+        **QUIET,
+    )  # fmt: skip
+    shop = Shop(7, settings=settings)
+    world = World(7, world_settings(settings))
+    for ours, theirs in zip(shop.catalogue.products, world.products, strict=True):
+        assert np.array_equal(ours, theirs)
+    days = 40
+    run(shop, days)
+    rates = np.exp(world.steady_log_rate(np.zeros(80), follows=False)).sum()
+    wanted = shop.totals["orders"] + shop.totals["orders_lost"]
+    assert abs(wanted - days * rates) < 4.0 * np.sqrt(days * rates) + 0.01 * days * rates
+    still = replace(world_settings(settings), rival_noise_sd=0.0)
+    arrays = World(7, still)
+    stepped = sum(arrays.step(np.zeros(80)).orders.sum() for _ in range(days))
+    assert abs(stepped - days * rates) < 4.0 * np.sqrt(days * rates)
+
+
+def test_an_addition_is_bought_together_with_its_anchor() -> None:
+    settings = ShopSettings(
+        products=60, late_share=0, family_share=0.6, basket_share=0.8, step_hours=24,
+        traffic_hours=24, **QUIET,
+    )  # fmt: skip
+    shop = Shop(5, settings=settings)
+    index = {sku: i for i, sku in enumerate(shop.catalogue.skus)}
+    orders: dict[str, list[dict[str, Any]]] = {}
+    for _, event in decoded([record for _ in range(30) for record in shop.step({})]):
+        if event["type"] == "order_placed":
+            orders.setdefault(event["order_id"], []).append(event)
+    baskets = [lines for lines in orders.values() if len(lines) > 1]
+    assert len(baskets) > 50
+    for lines in baskets:
+        assert [line["line_id"] for line in lines] == [str(k + 1) for k in range(len(lines))]
+        assert len({line["event_time"] for line in lines}) == 1
+        assert len({(line["segment"], line["channel"]) for line in lines}) == 1
+        assert len({shop.catalogue.families[index[line["sku"]]] for line in lines}) == 1
+        assert len({line["sku"] for line in lines}) == len(lines)
+        roles = [shop.catalogue.roles[index[line["sku"]]] for line in lines]
+        assert set(roles) <= {"anchor", "addition"}
+        assert roles.count("anchor") <= 1
+    alone = replace(settings, basket_share=0.0)
+    single = Shop(5, settings=alone)
+    records = decoded([record for _ in range(30) for record in single.step({})])
+    placed = [e["order_id"] for _, e in records if e["type"] == "order_placed"]
+    assert len(placed) == len(set(placed)) == sum(map(len, orders.values()))
+
+
+def test_newsletter_buyers_hardly_react() -> None:
+    world = replace(WORLD, channel_shares=(0.5, 0.5), channel_elasticity=(0.0, 2.0))
+    settings = replace(
+        ONE_OFFER, channels=("web", "newsletter"), channel_shares=(0.5, 0.5), world=world
+    )
+    counts = {}
+    for ln_price in (0.0, 0.2):
+        shop = Shop(4, settings=settings)
+        catalogue = shop.catalogue
+        prices = {
+            sku: round(price * np.exp(ln_price))
+            for sku, price in zip(catalogue.skus, catalogue.list_price_minor.tolist(), strict=True)
+        }
+        found = decoded(run(shop, 6, lambda prices=prices: prices))
+        counts[ln_price] = Counter(e["channel"] for _, e in found if e["type"] == "order_placed")
+    reaction = {
+        channel: np.log(counts[0.2][channel] / counts[0.0][channel]) / 0.2
+        for channel in ("web", "newsletter")
+    }
+    assert reaction["web"] < -1.8
+    assert reaction["newsletter"] - reaction["web"] == pytest.approx(2.0, abs=0.5)
+
+
+def test_promotions_are_told_a_day_ahead_and_made() -> None:
+    settings = replace(ONE_OFFER, products=12, promotion_rate=0.05)
+    shop = Shop(6, settings=settings)
+    habit = CostPlusHabit(shop, 6)
+    applied: dict[str, tuple[str, int]] = {}
+    promotions = 0
+    ended: dict[str, tuple[str, float, int]] = {}
+    for topic, event in decoded(run(shop, 60, habit.prices)):
+        if event["type"] == "promotion_scheduled":
+            assert topic == "controls"
+            (sku,) = event["skus"]
+            assert event["event_time"] < event["from_time"]
+            ended[sku] = (event["from_time"], event["depth"], applied[sku][1])
+            promotions += 1
+        if event["type"] == "price_applied":
+            start = ended.get(event["sku"])
+            if start is not None and event["event_time"] == start[0]:
+                before = applied[event["sku"]][1]
+                move = np.log(event["price_minor"] / before) - np.log(1.0 - start[1])
+                assert abs(move) < STEP_LN_MAX + 0.01  # the habit's own step may fall on that day
+                promotions += 100
+            applied[event["sku"]] = event["event_time"], event["price_minor"]
+    told, made = promotions % 100, promotions // 100
+    assert told > 10
+    assert told - 3 <= made <= told  # the last ones begin after the end
+
+
+def test_the_calendar_is_told_first_and_known_by_its_content() -> None:
+    calendar = {"2025-01-15": ("pay_day",), "2025-01-10": ("epiphany", "day_after")}
+    settings = replace(ONE_OFFER, products=3, world=replace(WORLD, calendar=calendar))
+    topic, first = decoded(Shop(1, settings=settings).step({}))[0]
+    assert (topic, first["type"]) == ("controls", "calendar_published")
+    assert first["calendar"] == {day: list(kinds) for day, kinds in calendar.items()}
+    text = json.dumps(first["calendar"], sort_keys=True, separators=(",", ":"))
+    assert first["calendar_sha256"] == sha256(text.encode()).hexdigest()
+
+
+def test_searches_are_counted_where_they_lead() -> None:
+    world = replace(WORLD, searches_per_order=5.0, search_effect=0.3)
+    watched = Shop(3, settings=replace(ONE_OFFER, products=4, world=world))
+    plain = Shop(3, settings=replace(ONE_OFFER, products=4))
+    for shop, counts in ((watched, True), (plain, False)):
+        found = [e for _, e in decoded(run(shop, 2)) if e["type"] == "traffic_counted"]
+        assert [("searches" in event) for event in found] == [counts] * len(found)
+        assert not counts or sum(event["searches"] for event in found) > 10
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,23 @@ TOLD = [
         ],
     ),
     (
+        "effects of the market in use",
+        {
+            "record": {
+                "market": [
+                    {"name": "rival_threshold", "coefficient": 1.84, "coefficient_sd": 0.213,
+                     "log_demand": None},
+                    {"name": "price_memory", "coefficient": -0.5, "coefficient_sd": 0.1,
+                     "log_demand": -0.02},
+                ],
+            },
+        },
+        [
+            "  market: rival threshold 1.84 (sd 0.21)",
+            "  market: price memory -0.5 (sd 0.1), -2.0% demand",
+        ],
+    ),
+    (
         "nothing known of stock and rivals",
         {
             "record": {
