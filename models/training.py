@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from models import prior_fit
 from models.champion import Forecasts, champion, forecasts, held_out, score
+from models.clusters import with_clusters
 from models.history import Episodes
 from models.maml import meta_train
 from models.prior import DEFAULT_PRIOR
@@ -114,7 +115,7 @@ def _recorded(
         positions=dict(sorted(tape.positions.items())),
         scores=scores,
     )
-    return replace(prior, training=record)
+    return replace(with_clusters(prior, episodes), training=record)
 
 
 def _rows(trials: Mapping[str, Forecasts]) -> dict[str, list[float | None]]:

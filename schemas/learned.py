@@ -142,6 +142,35 @@ class TrainingRecord(Struct, frozen=True, kw_only=True):
     scores: tuple[CandidateScore, ...]
 
 
+class Cluster(Struct, frozen=True, kw_only=True, gc=False):
+    """Products with like characteristics and like elasticity.
+
+    ``centroid`` is in the document's standardised features; ``elasticity_mean`` and
+    ``elasticity_sd`` pool the products' elasticities, their own uncertainty included. The quantiles
+    belong to the document's probabilities: ``residual_quantiles`` of |n - mu| over its predictive
+    sd, by epoch; ``delta_quantiles`` of |d ln profit / d ln price| at the price charged, empty
+    where no cost is known.
+    """
+
+    centroid: tuple[float, ...]
+    products: int
+    elasticity_mean: float
+    elasticity_sd: float
+    residual_quantiles: tuple[float, ...]
+    delta_quantiles: tuple[float, ...]
+
+
+class Clusters(Struct, frozen=True, kw_only=True):
+    """A catalogue's clusters, largest first; ``center`` and ``scale`` standardise a feature."""
+
+    features: tuple[str, ...]
+    center: tuple[float, ...]
+    scale: tuple[float, ...]
+    silhouette: float
+    probabilities: tuple[float, ...]
+    clusters: tuple[Cluster, ...]
+
+
 class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A published prior: what is believed of a product before its first order.
 
@@ -168,6 +197,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     habit_markup: float | None = None
     habit_log_sd: float = 0.2
     training: TrainingRecord | None = None
+    clusters: Clusters | None = None
 
     def __post_init__(self) -> None:
         for name, cov in (("cov", self.cov), ("category_cov", self.category_cov)):

@@ -93,6 +93,7 @@ def prior(
         "published": publish,
         "training": msgspec.to_builtins(trained.prior.training),
         "by_orders_seen": trained.by_orders_seen,
+        "clusters": msgspec.to_builtins(trained.prior.clusters),
     }
     output.document(document, _prior_table(trained, known))
     if every_s is not None:
@@ -121,4 +122,18 @@ def _prior_table(trained: Any, known: str) -> Table:
     table.add_row("first epoch", *first)
     mean = [f"{score.log_likelihood:.4f} ± {score.standard_error:.4f}" for score in record.scores]
     table.add_row("mean over products", *mean)
+    table.caption = "\n".join(_cluster_lines(trained.prior.clusters))
+    table.caption_justify = "left"
     return table
+
+
+def _cluster_lines(clusters: Any) -> list[str]:
+    """Each cluster of the catalogue: products, elasticity, quantile of its residuals."""
+    found = [f"clusters: {len(clusters.clusters)}, mean silhouette {clusters.silhouette:.2f}"]
+    for place, cluster in enumerate(clusters.clusters):
+        found.append(
+            f"{place}: {cluster.products:,} products, elasticity {cluster.elasticity_mean:.2f} "
+            f"(sd {cluster.elasticity_sd:.2f}), residuals up to "
+            f"{cluster.residual_quantiles[-1]:.1f} sd in {clusters.probabilities[-1]:.0%} of epochs"
+        )
+    return found
