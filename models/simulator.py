@@ -1,8 +1,8 @@
 """A simulated shop that knows its truth, for demos, tests and measurements.
 
 It is a closed loop: each step takes the prices published so far and gives the events of the next
-hour. Everything follows from the seed and the prices: the same ones give the same bytes.
-docs/simulator.md describes the world and what it leaves out.
+hour. Everything follows from the seed and the prices: the same ones give the same bytes, and other
+prices meet the same visitors. docs/simulator.md describes the world and what it leaves out.
 """
 
 from collections import Counter
@@ -16,15 +16,17 @@ from models import simulator_events as events
 from models.simulator_customers import (
     DAY_MS,
     HOUR_MS,
+    Customers,
     Purchase,
-    draw_purchases,
+    Step,
     draw_visits,
     season,
 )
 from models.simulator_market import Market
 from models.simulator_records import RecordBook, SourceRecord
-from models.simulator_truth import Bools, Floats, ShopSettings, Truth, draw_truth
-from schemas.codec import canonical
+from models.simulator_truth import ShopSettings, Truth, draw_truth
+from models.world_demand import Demand
+from models.world_truth import Bools, Draws, Floats
 from schemas.events import rfc3339, time_ms
 
 
@@ -33,7 +35,7 @@ class _Later(NamedTuple):
 
     at_ms: int
     product: int
-    order: int
+    line: events.Line
     quantity: int
     price_minor: int
     is_cancellation: bool
@@ -60,10 +62,10 @@ class Shop:
     ) -> None:
         self.seed = seed
         self.settings = settings or ShopSettings(products=products)
-        self._rng = np.random.default_rng(seed)
-        self.catalogue: Truth = draw_truth(self.settings, self._rng)
+        self._draws = Draws(seed)
+        self.catalogue: Truth = draw_truth(self.settings, self._draws)
         self.totals: Counter[str] = Counter()
-        self._book = RecordBook(self.settings, self._rng)
+        self._book = RecordBook(self.settings, self._draws.rng("records"))
         self._start_ms = time_ms(datetime.fromisoformat(self.settings.start))
         self.now_ms = self._start_ms
         self._step_ms = self.settings.step_hours * HOUR_MS
@@ -75,7 +77,10 @@ class Shop:
         self._price_minor = self.catalogue.list_price_minor.copy()
         self.units_sold = np.zeros(len(self._skus), np.int64)
         self._visits = np.zeros(len(self._skus), np.int64)
-        self._market = Market(self.catalogue, self.settings, self._rng)
+        self._searches = np.zeros(len(self._skus), np.int64)
+        self._market = Market(self.catalogue, self.settings, self._draws)
+        self._customers = Customers(self.catalogue, self.settings, self._draws)
+        self._promotions = 0
 
     def step(self, prices: Mapping[str, int]) -> list[SourceRecord]:
         """Let one step of time pass.
@@ -125,45 +130,36 @@ class Shop:
         """What a unit of each product [n] costs at present, minor units."""
         return self._market.cost_minor
 
-    def truth(self) -> dict[str, Any]:
-        """What no event tells: parameters, present costs and the best prices, as plain values."""
-        kept = self.settings.kept_share
-        x = np.log(self._price_minor / self.catalogue.list_price_minor)
-        y, z = self._market.rival_ratio(), self._market.family_move(x)
-        cost = self._market.cost_minor
-        best = self.catalogue.best_prices_minor(y, z, cost, kept)
-        best_x = np.log(best / self.catalogue.list_price_minor)
-        profit = self.catalogue.profit_per_day_minor
-        return {
-            "seed": self.seed,
-            "at": rfc3339(self.now_ms),
-            "currency": events.CURRENCY,
-            "settings": {
-                name: getattr(self.settings, name) for name in self.settings.__dataclass_fields__
-            },
-            "totals": dict(sorted(self.totals.items())),
-            "repeats": self.repeats,
-            "bad_records": dict(sorted(self.bad_records.items())),
-            "products": self.catalogue.as_dict()
-            | {
-                "unit_cost_minor": np.rint(cost).astype(int).tolist(),
-                "shown_price_minor": self._price_minor.tolist(),
-                "best_price_minor": best.tolist(),
-                "profit_per_day_minor": profit(x, y, z, cost, kept).tolist(),
-                "best_profit_per_day_minor": profit(best_x, y, z, cost, kept).tolist(),
-            },
-        }
+    @property
+    def demand(self) -> Demand:
+        """The true demand of the present day."""
+        return self._market.demand
 
-    def truth_json(self) -> bytes:
-        """The truth as canonical JSON: the same shop gives the same bytes."""
-        return canonical(self.truth())
+    @property
+    def ln_price(self) -> Floats:
+        """Ln of the shown price over the list price [n]."""
+        return np.asarray(np.log(self._price_minor / self.catalogue.list_price_minor))
+
+    def rival_ratio(self) -> Floats:
+        """Mean ln(rival / list) [n] of the offers that can be bought; NaN without one."""
+        return self._market.rival_ratio()
+
+    def schedule_promotion(self, i: int, from_ms: int, to_ms: int, depth: float) -> None:
+        """Tell of a reduction of product ``i`` by the share ``depth``; whoever prices makes it."""
+        self._promotions += 1
+        sku, at = self.catalogue.skus[i], self._time_text(self.now_ms)
+        value = events.promotion_scheduled(at, sku, self._promotions, from_ms, to_ms, depth)
+        self._book.add(self.now_ms, "controls", value)
 
     # -- what happens in a step, in this order
 
     def _begin_day(self, at_ms: int, day: int) -> None:
         market, catalogue = self._market, self.catalogue
         at = self._time_text(at_ms)
-        for i in np.flatnonzero(catalogue.listed_day == day).tolist():
+        if day == 0 and self.settings.world.calendar:
+            value = events.calendar_published(at, self.settings.world.calendar)
+            self._book.add(at_ms, "controls", value)
+        for i in np.flatnonzero(catalogue.products.listed_from == day).tolist():
             self._list(at_ms, at, i)
         for i in market.retired(day):
             self._book.add(
@@ -177,7 +173,7 @@ class Shop:
                     reason="replaced",
                 ),
             )
-        for i in market.new_day(day):
+        for i in market.new_day(day, self.ln_price):
             cost = {
                 "unit_cost_minor": int(market.cost_minor[i]),
                 "return_handling_cost_minor": int(catalogue.return_cost_minor[i]),
@@ -193,15 +189,14 @@ class Shop:
 
     def _list(self, at_ms: int, at: bytes, i: int) -> None:
         catalogue, sku = self.catalogue, self.catalogue.skus[i]
-        heir = int(catalogue.predecessor[i])
+        old, anchor = int(catalogue.products.predecessor[i]), catalogue.anchors[i]
         fields: dict[str, Any] = {
             "category": catalogue.categories[i],
-            "attributes": {
-                "quality": float(catalogue.quality[i]),
-                "weight_kg": float(catalogue.weight_kg[i]),
-            },
+            "attributes": catalogue.attributes(i),
             "family": catalogue.families[i],
-            "predecessor": catalogue.skus[heir] if heir >= 0 else None,
+            "predecessor": catalogue.skus[old] if old >= 0 else None,
+            "role": catalogue.roles[i],
+            "anchors": [catalogue.skus[anchor]] if anchor >= 0 else [],
             "unit_cost_minor": None,
             "return_handling_cost_minor": int(catalogue.return_cost_minor[i]),
             "list_price_minor": int(catalogue.list_price_minor[i]),
@@ -225,7 +220,7 @@ class Shop:
             sku = self._skus[item.product]
             at = self._time_text(item.at_ms)
             if item.is_cancellation:
-                value = events.order_cancelled(at, sku, item.order, item.quantity)
+                value = events.order_cancelled(at, sku, item.line, item.quantity)
                 self._book.add(item.at_ms, "orders", value)
                 self.totals["units_cancelled"] += item.quantity
                 self.totals["contribution_minor"] -= self._margin_minor(item)
@@ -235,7 +230,7 @@ class Shop:
             self._book.add(
                 item.at_ms,
                 "returns",
-                events.order_returned(at, sku, item.order, item.quantity, refund_minor, cost_minor),
+                events.order_returned(at, sku, item.line, item.quantity, refund_minor, cost_minor),
             )
             self.totals["units_returned"] += item.quantity
             self.totals["contribution_minor"] -= (
@@ -267,30 +262,26 @@ class Shop:
             self._book.add(at_ms, "products", value)
 
     def _rivals(self, start_ms: int) -> None:
-        x = np.log(self._price_minor / self.catalogue.list_price_minor)
-        moved = self._market.move_rivals(x, self._step_ms / DAY_MS)
+        number = self._step_number(start_ms)
+        moved = self._market.move_rivals(self.ln_price, self._step_ms / DAY_MS, number)
+        rng = self._draws.rng("rivals' times", number)
+        at_ms = start_ms + rng.integers(self._step_ms, size=self.catalogue.rival_base.shape)
         for i, rival in moved:
-            at_ms = start_ms + int(self._rng.integers(self._step_ms))
-            self._tell_rival(at_ms, i, rival)
+            self._tell_rival(int(at_ms[i, rival]), i, rival)
 
     def _sell(self, start_ms: int) -> None:
-        x = np.log(self._price_minor / self.catalogue.list_price_minor)
-        visits = draw_visits(self._market, season(start_ms, self._step_ms), self._rng)
+        number, days = self._step_number(start_ms), season(start_ms, self._step_ms)
+        visits = draw_visits(self._market, days, self._draws.rng("visits", number))
         self._visits += visits
-        purchases = draw_purchases(
-            self.catalogue,
-            self._market,
-            self.settings,
-            x,
-            visits,
-            start_ms,
-            self._step_ms,
-            self._rng,
-        )
-        for purchase in purchases:
-            self._order(purchase)
+        searches = self._market.search_rate_per_day()
+        if searches is not None:
+            self._searches += self._draws.rng("searches", number).poisson(searches * days)
+        step = Step(start_ms, self._step_ms, number)
+        lines: dict[int, list[int]] = {}  # order and lines so far, by basket
+        for purchase in self._customers.purchases(self._market, self.ln_price, visits, step):
+            self._order(purchase, lines)
 
-    def _order(self, wanted: Purchase) -> None:
+    def _order(self, wanted: Purchase, baskets: dict[int, list[int]]) -> None:
         i, at_ms = wanted.product, wanted.at_ms
         in_stock = self._market.on_hand[i]
         if in_stock < 1:
@@ -299,12 +290,12 @@ class Shop:
         quantity = min(wanted.quantity, in_stock)
         price_minor = self.shown_minor[i]
         assert price_minor is not None  # only listed products have visits
-        self._orders += 1
+        line = self._next_line(wanted.basket, baskets)
         segment = "new" if wanted.is_new_customer else "returning"
         value = events.order_placed(
             self._time_text(at_ms),
             self._skus[i],
-            self._orders,
+            line,
             quantity,
             price_minor,
             segment,
@@ -313,7 +304,7 @@ class Shop:
         self._book.add(at_ms, "orders", value)
         # what comes back is told in a later step
         back_ms = max(wanted.back_at_ms, at_ms - at_ms % self._step_ms + self._step_ms)
-        item = _Later(back_ms, i, self._orders, quantity, price_minor, wanted.is_cancelled)
+        item = _Later(back_ms, i, line, quantity, price_minor, wanted.is_cancelled)
         self.totals["orders"] += 1
         self.totals["units"] += quantity
         self.totals["contribution_minor"] += self._margin_minor(item)
@@ -329,12 +320,28 @@ class Shop:
         from_time = self._time_text(at_ms - self.settings.traffic_hours * HOUR_MS)
         at = self._time_text(at_ms)
         visits = self._visits.tolist()
+        counts_searches = self._market.search_rate_per_day() is not None
         for i in np.flatnonzero(self._market.listed).tolist():
-            value = events.traffic_counted(at, self._skus[i], from_time, visits[i])
+            found = int(self._searches[i]) if counts_searches else None
+            value = events.traffic_counted(at, self._skus[i], from_time, visits[i], found)
             self._book.add(at_ms, "traffic", value)
         self._visits[:] = 0
+        self._searches[:] = 0
 
     # -- smaller parts
+
+    def _step_number(self, start_ms: int) -> int:
+        return (start_ms - self._start_ms) // self._step_ms
+
+    def _next_line(self, basket: int, baskets: dict[int, list[int]]) -> events.Line:
+        """Number the line of an order; those of one basket share the order's number."""
+        if basket in baskets:
+            baskets[basket][1] += 1
+            return events.Line(*baskets[basket])
+        self._orders += 1
+        if basket >= 0:
+            baskets[basket] = [self._orders, 1]
+        return events.Line(self._orders, 1)
 
     def _tell_stock(self, at_ms: int, i: int, reason: str) -> None:
         sku = self.catalogue.skus[i]

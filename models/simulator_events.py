@@ -1,10 +1,12 @@
 """The simulated shop's events as JSON bytes, good ones and bad ones."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.codec import canonical
 from schemas.events import rfc3339
 
 CURRENCY = "EUR"
@@ -33,42 +35,93 @@ class TimeText:
         )
 
 
+class Line(NamedTuple):
+    """An order line: the number of its order, and of the line in it, from 1."""
+
+    order: int
+    line: int
+
+    @property
+    def event_number(self) -> bytes:
+        """A number for event ids: the order's, with the line's after it where it has several."""
+        return b"%d" % self.order if self.line == 1 else b"%d-%d" % (self.order, self.line)
+
+
 def order_placed(
-    at: bytes, sku: bytes, number: int, quantity: int, price_minor: int, segment: str, channel: str
+    at: bytes, sku: bytes, line: Line, quantity: int, price_minor: int, segment: str, channel: str
 ) -> bytes:
-    """One order of one line."""
+    """One line of an order."""
     return (
-        b'{"type":"order_placed","event_id":"order-%d","event_time":"%b","sku":"%b",'
-        b'"currency":"EUR","order_id":"O%d","line_id":"1","quantity":%d,"unit_price_minor":%d,'
+        b'{"type":"order_placed","event_id":"order-%b","event_time":"%b","sku":"%b",'
+        b'"currency":"EUR","order_id":"O%d","line_id":"%d","quantity":%d,"unit_price_minor":%d,'
         b'"segment":"%b","channel":"%b"}'
-    ) % (number, at, sku, number, quantity, price_minor, segment.encode(), channel.encode())
+    ) % (
+        line.event_number, at, sku, line.order, line.line, quantity, price_minor,
+        segment.encode(), channel.encode(),
+    )  # fmt: skip
 
 
-def order_cancelled(at: bytes, sku: bytes, number: int, quantity: int) -> bytes:
-    """A whole order taken back."""
+def order_cancelled(at: bytes, sku: bytes, line: Line, quantity: int) -> bytes:
+    """A whole line taken back."""
     return (
-        b'{"type":"order_cancelled","event_id":"cancel-%d","event_time":"%b","sku":"%b",'
-        b'"order_id":"O%d","line_id":"1","quantity":%d}'
-    ) % (number, at, sku, number, quantity)
+        b'{"type":"order_cancelled","event_id":"cancel-%b","event_time":"%b","sku":"%b",'
+        b'"order_id":"O%d","line_id":"%d","quantity":%d}'
+    ) % (line.event_number, at, sku, line.order, line.line, quantity)
 
 
 def order_returned(
-    at: bytes, sku: bytes, number: int, quantity: int, refund_minor: int, cost_minor: int
+    at: bytes, sku: bytes, line: Line, quantity: int, refund_minor: int, cost_minor: int
 ) -> bytes:
-    """Units of an order sent back."""
+    """Units of a line sent back."""
     return (
-        b'{"type":"order_returned","event_id":"return-%d","event_time":"%b","sku":"%b",'
-        b'"currency":"EUR","order_id":"O%d","line_id":"1","quantity":%d,"refund_minor":%d,'
+        b'{"type":"order_returned","event_id":"return-%b","event_time":"%b","sku":"%b",'
+        b'"currency":"EUR","order_id":"O%d","line_id":"%d","quantity":%d,"refund_minor":%d,'
         b'"return_cost_minor":%d,"reason":"not_as_expected"}'
-    ) % (number, at, sku, number, quantity, refund_minor, cost_minor)
+    ) % (line.event_number, at, sku, line.order, line.line, quantity, refund_minor, cost_minor)
 
 
-def traffic_counted(at: bytes, sku: bytes, from_time: bytes, visits: int) -> bytes:
-    """Visits from ``from_time`` to ``at``."""
+def traffic_counted(
+    at: bytes, sku: bytes, from_time: bytes, visits: int, searches: int | None
+) -> bytes:
+    """Visits and, where they are counted, searches from ``from_time`` to ``at``."""
+    more = b"" if searches is None else b',"searches":%d' % searches
     return (
         b'{"type":"traffic_counted","event_id":"traffic-%b-%b","event_time":"%b","sku":"%b",'
-        b'"from_time":"%b","to_time":"%b","visits":%d}'
-    ) % (sku, from_time, at, sku, from_time, at, visits)
+        b'"from_time":"%b","to_time":"%b","visits":%d%b}'
+    ) % (sku, from_time, at, sku, from_time, at, visits, more)
+
+
+def calendar_published(at: bytes, calendar: Mapping[str, Sequence[str]]) -> bytes:
+    """The table of named days, known by its content."""
+    table = {day: list(kinds) for day, kinds in calendar.items()}
+    return orjson.dumps(
+        {
+            "type": "calendar_published",
+            "event_id": "calendar",
+            "event_time": at.decode(),
+            "calendar": table,
+            "calendar_sha256": sha256(canonical(table)).hexdigest(),
+        }
+    )
+
+
+def promotion_scheduled(
+    at: bytes, sku: str, number: int, from_ms: int, to_ms: int, depth: float
+) -> bytes:
+    """A reduction by the calendar of the shop, which no demand signal caused."""
+    return orjson.dumps(
+        {
+            "type": "promotion_scheduled",
+            "event_id": f"promotion-{number}",
+            "event_time": at.decode(),
+            "skus": [sku],
+            "from_time": rfc3339(from_ms),
+            "to_time": rfc3339(to_ms),
+            "kind": "habit",
+            "announced": True,
+            "depth": depth,
+        }
+    )
 
 
 def event(kind: str, event_id: str, at: bytes, sku: str, **fields: Any) -> bytes:

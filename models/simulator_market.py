@@ -5,29 +5,30 @@ from typing import Any
 
 import numpy as np
 
-from models.simulator_truth import RIVALS_MAX, Bools, Floats, ShopSettings, Truth
+from models.simulator_truth import RIVALS_MAX, ShopSettings, Truth, world_settings
+from models.world_demand import Demand
+from models.world_truth import Bools, Draws, Floats
 
 DAY_MS = 86_400_000
 COST_STEP_SD = 0.06  # of ln cost, at a change
 COST_BOUND = 0.25  # of ln cost, from the first cost
-RIVAL_NOISE_SD = 0.03
 RIVAL_UNLISTED_SHARE = 0.02
 RIVAL_OUT_OF_STOCK_SHARE = 0.04
-SHOCK_SD = 0.2  # of ln demand that no event tells; half of its variance is in the visits
-SHOCK_MEMORY = 0.9  # per day
-OVERDISPERSION = 0.15  # variance of daily visits beyond Poisson, relative
 UNITS_START_MIN = 3
-RETIRED_AFTER_DAYS = 7
 
 
 class Market:
-    """State of the world outside the shop's own prices; arrays over all products [n]."""
+    """State of the world outside the shop's own prices; arrays over all products [n].
 
-    def __init__(self, truth: Truth, settings: ShopSettings, rng: np.random.Generator) -> None:
+    No random number depends on prices, so that shops that share a seed share their customers.
+    """
+
+    def __init__(self, truth: Truth, settings: ShopSettings, draws: Draws) -> None:
         n = len(truth.skus)
         self._truth = truth
         self._settings = settings
-        self._rng = rng
+        self._draws = draws
+        self.demand = Demand(truth.products, world_settings(settings), draws)
         self.listed: Bools = np.zeros(n, np.bool_)
         self.cost_minor: Floats = truth.first_cost_minor.astype(np.float64)
         self.on_hand: list[int] = [0] * n
@@ -38,16 +39,14 @@ class Market:
         self._has_rival: Bools = np.arange(RIVALS_MAX)[None, :] < truth.rivals[:, None]
         self._rival_listed: Bools = self._has_rival.copy()
         self._rival_in_stock: Bools = self._has_rival.copy()
-        self._shock: Floats = rng.normal(0, SHOCK_SD, n)
-        self._noise: Floats = np.ones(n)
-        self._family_size = np.bincount(truth.family, minlength=n)[truth.family]
+        self._noise: Floats = self.demand.noise()
 
     # -- catalogue and cost
 
     def enter(self, i: int) -> None:
         """Product ``i`` goes on sale with its first stock."""
         truth = self._truth
-        rate = truth.demand_rate_per_day[i] * truth.units_per_order[i]
+        rate = float(np.exp(truth.products.level[i])) * truth.units_per_order[i]
         self.listed[i] = True
         self.on_hand[i] = max(UNITS_START_MIN, round(rate * truth.cover_days[i]))
         self._told_on_hand[i] = self.on_hand[i]
@@ -57,19 +56,20 @@ class Market:
         return bool(self._tells_cost[i])
 
     def retired(self, day: int) -> list[int]:
-        """Products that leave the catalogue today, a week after their heir came."""
-        truth = self._truth
-        heirs = (truth.predecessor >= 0) & (truth.listed_day + RETIRED_AFTER_DAYS == day)
-        gone: list[int] = truth.predecessor[heirs].tolist()
+        """Products that leave the catalogue today."""
+        gone: list[int] = np.flatnonzero(self._truth.products.listed_until == day).tolist()
         self.listed[gone] = False
         return gone
 
-    def new_day(self, day: int) -> list[int]:
-        """Move costs and hidden demand on; returns products whose cost is told today."""
-        rng, truth, n = self._rng, self._truth, len(self.listed)
-        drift = rng.normal(0, math.sqrt(1 - SHOCK_MEMORY**2) * SHOCK_SD, n)
-        self._shock = SHOCK_MEMORY * self._shock + drift
-        self._noise = rng.gamma(1 / OVERDISPERSION, OVERDISPERSION, n)
+    def new_day(self, day: int, x: Floats) -> list[int]:
+        """Move costs and demand on, after a day at ln prices ``x`` [n] over list.
+
+        Returns the products whose cost is told today.
+        """
+        if day > 0:
+            self.demand.advance(x)
+        self._noise = self.demand.noise()
+        rng, truth, n = self._draws.rng("cost", day), self._truth, len(self.listed)
         changed = rng.random(n) < self._settings.cost_change_rate
         step = rng.normal(0, COST_STEP_SD, n)
         first = truth.first_cost_minor
@@ -90,7 +90,7 @@ class Market:
         rate = truth.demand_rate_per_day * truth.units_per_order
         on_hand = np.array(self.on_hand)
         low = self.listed & (on_hand < rate * truth.lead_days)
-        noise = np.exp(self._rng.normal(0, 0.3, len(low)))
+        noise = np.exp(self._draws.rng("lead", day).normal(0, 0.3, len(low)))
         told: list[int] = []
         for i in np.flatnonzero(self.listed & (day > 0)).tolist():
             if low[i] and i not in self._inbound:
@@ -118,20 +118,22 @@ class Market:
 
     # -- rivals
 
-    def move_rivals(self, x: Floats, days: float) -> list[tuple[int, int]]:
-        """Let some rivals change their offer, following our ln price move x [n] in part."""
-        rng, truth = self._rng, self._truth
-        rate = self._settings.rival_move_rate * days
-        moves = self._has_rival & self.listed[:, None] & (rng.random(self._rival_ln.shape) < rate)
-        moved = np.argwhere(moves)
-        noise = rng.normal(0, RIVAL_NOISE_SD, len(moved))
-        fate = rng.random((2, len(moved)))
-        for k, (i, rival) in enumerate(moved.tolist()):
-            target = truth.rival_base[i, rival] + truth.rival_follow[i, rival] * x[i] + noise[k]
-            self._rival_ln[i, rival] = target
-            self._rival_listed[i, rival] = fate[0, k] >= RIVAL_UNLISTED_SHARE
-            self._rival_in_stock[i, rival] = fate[1, k] >= RIVAL_OUT_OF_STOCK_SHARE
-        return [(i, rival) for i, rival in moved.tolist()]
+    def move_rivals(self, x: Floats, days: float, number: int) -> list[tuple[int, int]]:
+        """Let some rivals change their offer, following our ln price move x [n] in part.
+
+        ``number`` is that of the step, which lasts ``days``.
+        """
+        rng, truth, shape = self._draws.rng("rivals", number), self._truth, self._rival_ln.shape
+        chance, unlisted, sold_out = rng.random((3, *shape))
+        noise = rng.normal(0, self._settings.rival_noise_sd, shape)
+        moves = self._has_rival & self.listed[:, None]
+        moves &= chance < self._settings.rival_move_rate * days
+        target = truth.rival_base + truth.rival_follow * x[:, None] + noise
+        self._rival_ln = np.where(moves, target, self._rival_ln)
+        self._rival_listed = np.where(moves, unlisted >= RIVAL_UNLISTED_SHARE, self._rival_listed)
+        in_stock = sold_out >= RIVAL_OUT_OF_STOCK_SHARE
+        self._rival_in_stock = np.where(moves, in_stock, self._rival_in_stock)
+        return [(i, rival) for i, rival in np.argwhere(moves).tolist()]
 
     def rival_ratio(self) -> Floats:
         """Mean ln(rival / list) [n] of the offers that can be bought; NaN without one."""
@@ -155,18 +157,19 @@ class Market:
     # -- demand
 
     def visit_rate_per_day(self) -> Floats:
-        """Expected visits [n] on an average day; 0 for a product that is not on sale."""
-        truth = self._truth
-        rate = truth.demand_rate_per_day / truth.conversion
-        return np.where(self.listed, rate * np.exp(self._shock / 2) * self._noise, 0.0)
+        """Expected visits [n] today; 0 for a product that is not on sale."""
+        rate = np.exp(self.demand.ln_traffic()) / self._truth.conversion
+        return np.where(self.listed, rate * self._noise, 0.0)
 
-    def unseen_demand(self) -> Floats:
-        """Factor [n] on the share of visits that order, which no event tells."""
-        return np.asarray(np.exp(self._shock / 2))
+    def search_rate_per_day(self) -> Floats | None:
+        """Expected searches [n] today; None where nobody counts them."""
+        if not self.demand.settings.searches_per_order:
+            return None
+        return np.where(self.listed, np.exp(self.demand.ln_searches()), 0.0)
 
-    def family_move(self, x: Floats) -> Floats:
-        """Mean ln price over list [n] of the other members of a product's family."""
-        family = self._truth.family
-        on_sale = np.where(self.listed, x, 0.0)
-        total = np.bincount(family, on_sale, minlength=len(x))[family] - on_sale
-        return np.asarray(total / np.maximum(self._family_size - 1, 1))
+    def order_share(self, x: Floats) -> Floats:
+        """Share of visits [n] that order at ln prices ``x`` [n] over list, an average channel's."""
+        demand = self.demand
+        unseen = (1.0 - demand.settings.visits_shock_share) * demand.shock
+        effects = demand.own_effects(x, self.rival_ratio()) + demand.family_effects(x)
+        return np.asarray(self._truth.conversion * np.exp(effects + unseen))

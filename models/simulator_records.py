@@ -10,6 +10,7 @@ from models import simulator_events as events
 from models.simulator_truth import ShopSettings
 
 REPEAT_MS_MAX = 600_000
+NEVER_REPEATED = ("products", "controls")  # what is listed or shown must stay the newest word
 
 SourceRecord = tuple[str, bytes | None]
 
@@ -56,7 +57,7 @@ class RecordBook:
         chance = self._rng.random((2, len(records)))
         for k in np.flatnonzero(chance[0] < self._settings.duplicate_share).tolist():
             record = records[k]
-            if record.topic != "products":  # what is listed or shown must stay the newest word
+            if record.topic not in NEVER_REPEATED:
                 again_ms = record.at_ms + int(self._rng.integers(1, REPEAT_MS_MAX))
                 again_ms = max(record.at_ms, min(again_ms, end_ms - 1))
                 records.append(record._replace(at_ms=again_ms, number=self.next_number()))

@@ -1,47 +1,61 @@
-"""What a simulated shop is made of: its products as they truly are, and their true demand.
+"""What a simulated shop is made of: its settings, and its products as they truly are.
 
-Demand of product i at shown price P, orders per day, on an average day:
-
-    rate_i exp(eps_i x + eta_i y + cross_i z - omega_i g(x - y)),   x = ln(P / list_i)
-
-y is the mean ln(rival / list_i) of rivals that list it in stock (no rival: both terms vanish), z
-the mean x of the other members of its family, and g(r) = 0.03 softplus((r - 0.03) / 0.03) the
-extra loss when dearer than the rivals. A unit sold comes back with probability
-logit R = r0 + r1 x, plus an offset for new customers. Price elasticity is eps_i - omega_i g'.
+A shop is drawn in one of two ways: a small mixed catalogue (``shop``), or the products of the
+reference world (``reference``), the very ones that :class:`models.world.World` steps at the same
+seed. Either way demand is that of :mod:`models.world_demand`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.world_truth import (
+    NEVER,
+    Draws,
+    Floats,
+    Ints,
+    Products,
+    WorldSettings,
+    draw_cross,
+    draw_products,
+    slots,
+)
 from schemas.errors import ConfigError
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
 RIVALS_MAX = 3
-RIVAL_WIDTH = 0.03  # of the kink g and its offset, in ln price
 FAMILY_SIZE = 3
-CROSS_ELASTICITY = 0.3
-NEW_CUSTOMER_SHARE = 0.4
-NEW_CUSTOMER_LOGIT = 0.3
 CATEGORIES = (
     "lamps", "shoes", "jackets", "headphones", "backpacks", "cookware", "rugs", "toys",
     "watches", "garden-tools", "bedding", "keyboards",
 )  # fmt: skip
 PRODUCTS_PER_CATEGORY = 25
-NEVER = 1 << 30  # a day
-BEST_PRICE_GRID = np.exp(np.linspace(-0.9, 0.9, 361))  # over list price: steps of 0.5 %
+RETIRED_AFTER_DAYS = 7
+WORLD = WorldSettings(
+    elasticity_category_sd=0.4,
+    elasticity_product_sd=0.3,
+    elasticity_max=-1.3,
+    shock_memory=0.9,
+    anchor_effect=0.3,
+    substitute_effect=0.3,
+    complement_effect=0.2,
+    visits_shock_share=0.5,
+    overdispersion=0.15,
+    new_customer_share=0.4,
+    new_customer_logit=0.3,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopSettings:
-    """How a shop is drawn. Shares are of products or of events; rates are per product and day."""
+    """How a shop is drawn. Shares are of products or of events; rates are per product and day.
 
+    ``world`` has its demand and all effects on it; the number of products and the first day are
+    taken from here.
+    """
+
+    preset: Literal["shop", "reference"] = "shop"
     products: int = 100
     late_share: float = 0.05  # products on top, listed on some day of the first 90
     start: str = "2025-01-06T00:00:00.000Z"
@@ -57,6 +71,12 @@ class ShopSettings:
     vat_rate: float = 0.19
     fee_rate: float = 0.02
     return_delay_days: float = 9.0
+    rival_noise_sd: float = 0.03
+    promotion_rate: float = 0.0  # announced reductions by the shop's habit
+    basket_share: float = 0.5  # additions bought in one order with their anchor, where both are
+    channels: tuple[str, ...] = ("web", "app", "marketplace")
+    channel_shares: tuple[float, ...] = (0.6, 0.3, 0.1)
+    world: WorldSettings = field(default=WORLD)
 
     def __post_init__(self) -> None:
         _require("products", self.products, self.products >= 1, "at least 1")
@@ -67,6 +87,11 @@ class ShopSettings:
         expected = "midnight UTC such as 2025-01-06T00:00:00.000Z"
         _require("start", self.start, _is_midnight(self.start), expected)
         _require("bad_share", self.bad_share, 0 <= self.bad_share <= 0.5, "0 to 0.5")
+        named = len(self.channels) == len(self.channel_shares)
+        _require("channels", len(self.channels), named, "as many as channel_shares")
+        offsets = len(self.world.channel_elasticity)
+        fits = offsets == 0 or self.world.channel_shares == self.channel_shares
+        _require("world.channel_shares", self.world.channel_shares, fits, "channel_shares")
 
     @property
     def kept_share(self) -> float:
@@ -74,99 +99,100 @@ class ShopSettings:
         return (1 - self.fee_rate) / (1 + self.vat_rate)
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The products' true parameters, arrays over all products [n], late ones last.
+class Truth(NamedTuple):
+    """A shop's products beside their demand: arrays or tuples over all products [n].
 
-    Money in minor units, rates per day. ``listed_day`` is the day of the first listing;
-    ``predecessor`` the index of the product it replaces, or -1; ``family`` an index of equals.
+    Money in minor units. ``roles`` and ``anchors`` as in the listing. Late products come last.
     """
 
+    products: Products
     skus: tuple[str, ...]
     categories: tuple[str, ...]
     families: tuple[str | None, ...]
-    family: Ints
-    predecessor: Ints
-    listed_day: Ints
-    quality: Floats
-    weight_kg: Floats
+    roles: tuple[str, ...]
+    anchors: tuple[int, ...]  # index of the anchor, or -1
+    attribute_names: tuple[str, ...]
     list_price_minor: Ints
     first_cost_minor: Ints
     return_cost_minor: Ints
     cost_known_day: Ints
-    demand_rate_per_day: Floats
-    conversion: Floats
+    conversion: Floats  # orders per visit at the list price
     units_per_order: Floats
-    elasticity: Floats
-    cross_price_elasticity: Floats
-    family_elasticity: Floats
-    dearer_penalty: Floats
-    return_logit: Floats
-    return_slope: Floats
     rivals: Ints
     rival_base: Floats  # [n, RIVALS_MAX], ln(rival / list) of a rival left alone
     rival_follow: Floats  # [n, RIVALS_MAX], share of our ln price move that it follows
     lead_days: Floats
     cover_days: Floats
 
-    def log_demand(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Ln of demand over ``demand_rate_per_day``; NaN in y is "no rival".
+    @property
+    def demand_rate_per_day(self) -> Floats:
+        """Orders per day [n] at the list price, on an average day."""
+        return np.asarray(np.exp(self.products.level))
 
-        Parameters
-        ----------
-        x, y, z : [n] or broadcastable, see the module
-        """
-        rival = ~np.isnan(y)
-        ratio = np.where(rival, y, 0.0)
-        kink = RIVAL_WIDTH * np.logaddexp(0.0, (x - ratio - RIVAL_WIDTH) / RIVAL_WIDTH)
-        against = np.where(
-            rival, self.cross_price_elasticity * ratio - self.dearer_penalty * kink, 0.0
-        )
-        return self.elasticity * x + against + self.family_elasticity * z
-
-    def return_rate(self, x: Floats, new_customer: bool) -> Floats:
-        """Probability [n] that a unit sold at ln price x over list comes back."""
-        logit = self.return_logit + self.return_slope * x + NEW_CUSTOMER_LOGIT * new_customer
-        return np.asarray(1 / (1 + np.exp(-logit)))
-
-    def profit_per_day_minor(
-        self, x: Floats, y: Floats, z: Floats, cost_minor: Floats, kept_share: float
-    ) -> Floats:
-        """Expected contribution margin [n] per day with enough stock, minor units."""
-        price_minor = self.list_price_minor * np.exp(x)
-        returned = (1 - NEW_CUSTOMER_SHARE) * self.return_rate(x, False)
-        returned += NEW_CUSTOMER_SHARE * self.return_rate(x, True)
-        units = self.demand_rate_per_day * self.units_per_order * np.exp(self.log_demand(x, y, z))
-        margin = kept_share * price_minor - cost_minor
-        return np.asarray(units * (margin * (1 - returned) - self.return_cost_minor * returned))
-
-    def best_prices_minor(
-        self, y: Floats, z: Floats, cost_minor: Floats, kept_share: float
-    ) -> Ints:
-        """The most profitable price [n] on a grid of 0.5 % steps, all else as it is."""
-        profits = np.stack(
-            [
-                self.profit_per_day_minor(np.full(len(self.skus), x), y, z, cost_minor, kept_share)
-                for x in np.log(BEST_PRICE_GRID)
-            ]
-        )
-        best = BEST_PRICE_GRID[np.argmax(profits, axis=0)]
-        return np.asarray(np.rint(self.list_price_minor * best), dtype=np.int64)
-
-    def as_dict(self) -> dict[str, Any]:
-        """All parameters as plain lists, one entry a product."""
-        plain = {}
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            plain[name] = value.tolist() if isinstance(value, np.ndarray) else list(value)
-        return plain
+    def attributes(self, i: int) -> dict[str, float]:
+        """Attributes of product ``i`` as in its listing."""
+        values = self.products.attributes[i].tolist()
+        return dict(zip(self.attribute_names, values, strict=True))
 
 
-def draw_truth(settings: ShopSettings, rng: np.random.Generator) -> Truth:
+def world_settings(settings: ShopSettings) -> WorldSettings:
+    """The world of a shop: its demand settings, with the shop's size and first day."""
+    return replace(settings.world, products=_count(settings), start_date=settings.start[:10])
+
+
+def draw_truth(settings: ShopSettings, draws: Draws) -> Truth:
     """Draw the products of a shop."""
-    first = settings.products
-    late = int(np.ceil(settings.late_share * first))
-    n = first + late
+    return (_draw_reference if settings.preset == "reference" else _draw_shop)(settings, draws)
+
+
+def _count(settings: ShopSettings) -> int:
+    late = 0 if settings.preset == "reference" else settings.late_share * settings.products
+    return settings.products + int(np.ceil(late))
+
+
+def _draw_reference(settings: ShopSettings, draws: Draws) -> Truth:
+    """The reference world's products as a shop: one rival each, known costs."""
+    products = draw_products(world_settings(settings), draws)
+    rng, n = draws.rng("shop"), settings.products
+    skus = tuple(f"REF-{i:05d}" for i in range(n))
+    families = tuple(
+        skus[number] if size > 1 else None
+        for number, size in zip(
+            products.family.tolist(), np.bincount(products.family)[products.family].tolist(),
+            strict=True,
+        )
+    )  # fmt: skip
+    kept, price = settings.kept_share, products.reference_price_minor
+    rival_base = np.zeros((n, RIVALS_MAX))
+    rival_base[:, 0] = products.rival_base
+    cost_minor = np.maximum(
+        1, np.rint(products.unit_cost / settings.world.kept_share * kept * price)
+    )
+    return Truth(
+        products=products,
+        skus=skus,
+        categories=tuple(f"category-{kind:02d}" for kind in products.category.tolist()),
+        families=families,
+        attribute_names=tuple(f"a{k}" for k in range(products.attributes.shape[1])),
+        list_price_minor=price,
+        first_cost_minor=cost_minor.astype(np.int64),
+        return_cost_minor=np.rint(products.return_cost * price).astype(np.int64),
+        cost_known_day=np.zeros(n, np.int64),
+        conversion=np.full(n, 0.04),
+        units_per_order=np.ones(n),
+        rivals=np.ones(n, np.int64),
+        rival_base=rival_base,
+        rival_follow=np.full((n, RIVALS_MAX), settings.world.rival_follow),
+        lead_days=rng.uniform(3, 14, n),
+        cover_days=rng.uniform(10, 40, n),
+        **_roles(products),
+    )
+
+
+def _draw_shop(settings: ShopSettings, draws: Draws) -> Truth:
+    rng, world = draws.rng("shop"), world_settings(settings)
+    first, n = settings.products, _count(settings)
+    late = n - first
     kinds = min(len(CATEGORIES), max(2, first // PRODUCTS_PER_CATEGORY))
     category = rng.integers(kinds, size=n)
     predecessor = np.full(n, -1, np.int64)
@@ -175,39 +201,93 @@ def draw_truth(settings: ShopSettings, rng: np.random.Generator) -> Truth:
     category[heirs] = category[predecessor[heirs]]
     skus = tuple(f"{CATEGORIES[kind][:3].upper()}-{i:05d}" for i, kind in enumerate(category))
     families, family = _families(settings, rng, category, predecessor, skus)
+    listed_from = np.concatenate([np.zeros(first, np.int64), np.sort(rng.integers(1, 91, late))])
+    listed_from = listed_from + np.where(category == kinds - 1, world.late_category_day, 0)
     quality, weight_kg = rng.uniform(0, 1, n), np.asarray(np.exp(rng.normal(0, 0.7, n)))
-    elasticity = rng.normal(-2.5, 0.4, kinds)[category] + 0.6 * (quality - 0.5)
-    elasticity = np.clip(elasticity + rng.normal(0, 0.3, n), -5.0, -1.3)
-    level = rng.uniform(np.log(1200), np.log(12000), kinds)[category]
-    list_price_minor, first_cost_minor = _money(settings, rng, level, quality, elasticity)
+    by_category = rng.normal(-2.5, world.elasticity_category_sd, kinds)
+    expected = by_category[category] + 0.6 * (quality - 0.5)
+    elasticity = expected + rng.normal(0, world.elasticity_product_sd, n)
+    elasticity = np.clip(elasticity, world.elasticity_min, world.elasticity_max)
+    price_level = rng.uniform(np.log(1200), np.log(12000), kinds)[category]
+    list_price_minor, cost_minor = _money(settings, rng, price_level, quality, elasticity)
+    return_cost_minor = np.rint(150 + 120 * weight_kg).astype(np.int64)
+    members, cross = draw_cross(family, slots(family), predecessor, world, draws)
+    products = Products(
+        category=category,
+        attributes=np.stack([np.round(quality, 4), np.round(weight_kg, 3)], axis=1),
+        level=rng.uniform(np.log(0.2), np.log(20), n),
+        elasticity=elasticity,
+        cross_price_elasticity=rng.uniform(0.2, 0.8, n),
+        unit_cost=cost_minor / list_price_minor,
+        return_cost=return_cost_minor / list_price_minor,
+        return_logit=rng.normal(-2.4, 0.7, kinds)[category] + rng.normal(0, 0.2, n),
+        return_slope=rng.uniform(0.2, 1.6, n),
+        rival_base=np.full(n, np.nan),
+        habit_markup=settings.kept_share * list_price_minor / cost_minor,
+        reference_price_minor=list_price_minor,
+        unseen=np.zeros(n, np.bool_),
+        elasticity_expected=expected,
+        dearer_penalty=rng.uniform(0, 1.5, n),
+        family=family,
+        slot=slots(family),
+        members=members,
+        cross=cross,
+        listed_from=listed_from,
+        listed_until=_retired_days(predecessor, listed_from),
+        predecessor=predecessor,
+    )
+    rivals = rng.integers(0, RIVALS_MAX + 1, n)
+    rival_base = rng.normal(-0.01, 0.06, (n, RIVALS_MAX))
+    alone = np.where(np.arange(RIVALS_MAX) < rivals[:, None], rival_base, 0.0).sum(axis=1)
+    mean_base = np.where(rivals > 0, alone / np.maximum(rivals, 1), np.nan)
     return Truth(
+        products=products._replace(rival_base=mean_base),
         skus=skus,
         categories=tuple(CATEGORIES[kind] for kind in category),
         families=families,
-        family=family,
-        predecessor=predecessor,
-        listed_day=np.concatenate([np.zeros(first, np.int64), np.sort(rng.integers(1, 91, late))]),
-        quality=np.round(quality, 4),
-        weight_kg=np.asarray(np.round(weight_kg, 3)),
+        attribute_names=("quality", "weight_kg"),
         list_price_minor=list_price_minor,
-        first_cost_minor=first_cost_minor,
-        return_cost_minor=np.rint(150 + 120 * weight_kg).astype(np.int64),
+        first_cost_minor=cost_minor,
+        return_cost_minor=return_cost_minor,
         cost_known_day=_cost_known_days(settings, rng, n),
-        demand_rate_per_day=np.exp(rng.uniform(np.log(0.2), np.log(20), n)),
         conversion=rng.uniform(0.02, 0.06, n),
         units_per_order=1 / rng.uniform(0.7, 0.97, n),
-        elasticity=elasticity,
-        cross_price_elasticity=rng.uniform(0.2, 0.8, n),
-        family_elasticity=np.where(np.bincount(family)[family] > 1, CROSS_ELASTICITY, 0.0),
-        dearer_penalty=rng.uniform(0, 1.5, n),
-        return_logit=rng.normal(-2.4, 0.7, kinds)[category] + rng.normal(0, 0.2, n),
-        return_slope=rng.uniform(0.2, 1.6, n),
-        rivals=rng.integers(0, RIVALS_MAX + 1, n),
-        rival_base=rng.normal(-0.01, 0.06, (n, RIVALS_MAX)),
+        rivals=rivals,
+        rival_base=rival_base,
         rival_follow=rng.uniform(0.0, 0.7, (n, RIVALS_MAX)),
         lead_days=rng.uniform(3, 14, n),
         cover_days=rng.uniform(10, 40, n),
+        **_roles(products),
     )
+
+
+def _retired_days(predecessor: Ints, listed_from: Ints) -> Ints:
+    """A replaced product stays for a week after its successor came."""
+    until = np.full(len(predecessor), NEVER)
+    heir = np.flatnonzero(predecessor >= 0)
+    until[predecessor[heir]] = listed_from[heir] + RETIRED_AFTER_DAYS
+    return until
+
+
+def _roles(products: Products) -> Any:
+    """Roles and anchors as a listing names them: the first of a family leads the additions."""
+    n = len(products.family)
+    additions = (products.slot > 0) & (products.predecessor < 0)
+    leads = np.zeros(n, np.bool_)
+    leads[np.flatnonzero(np.isin(products.family, products.family[additions]))] = True
+    leads &= products.slot == 0
+    first = np.full(n, -1)
+    for i in np.flatnonzero(leads).tolist():
+        first[products.family == products.family[i]] = i
+    roles, anchors = ["plain"] * n, [-1] * n
+    for i in range(n):
+        old = int(products.predecessor[i])
+        is_lead, is_addition = (leads[i], additions[i]) if old < 0 else (leads[old], additions[old])
+        if is_lead:
+            roles[i] = "anchor"
+        elif is_addition:
+            roles[i], anchors[i] = "addition", int(first[i])
+    return {"roles": tuple(roles), "anchors": tuple(anchors)}
 
 
 def _is_midnight(text: str) -> bool:
@@ -232,7 +312,7 @@ def _require(name: str, value: object, holds: bool, expected: str) -> None:
 def _money(
     settings: ShopSettings,
     rng: np.random.Generator,
-    level: Floats,
+    price_level: Floats,
     quality: Floats,
     elasticity: Floats,
 ) -> tuple[Ints, Ints]:
@@ -240,8 +320,8 @@ def _money(
 
     A list price lies around the best one, some 20 % off: there is something to gain.
     """
-    n = len(level)
-    price = np.clip(np.exp(level + 0.6 * (quality - 0.5) + rng.normal(0, 0.4, n)), 500, 30000)
+    n = len(price_level)
+    price = np.clip(np.exp(price_level + 0.6 * (quality - 0.5) + rng.normal(0, 0.4, n)), 500, 30000)
     list_price_minor = (np.rint(price / 100) * 100 - 1).astype(np.int64)
     kept = settings.kept_share * list_price_minor
     cost = kept * (1 + 1 / elasticity) * np.exp(rng.normal(0, 0.2, n))

@@ -236,7 +236,8 @@ class World:
     def _traffic(self, day: int, listed: Bools) -> tuple[Ints | None, Ints | None]:
         visits = searches = None
         if self.settings.visits_per_order:
-            rate = np.where(listed, np.exp(self.demand.ln_visits()) * self.demand.noise(), 0.0)
+            rate = self.settings.visits_per_order * np.exp(self.demand.ln_traffic())
+            rate = np.where(listed, rate * self.demand.noise(), 0.0)
             visits = self._rng("visits", day).poisson(rate)
         if self.settings.searches_per_order:
             rate = np.where(listed, np.exp(self.demand.ln_searches()), 0.0)

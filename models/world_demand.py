@@ -61,8 +61,8 @@ class Demand:
         products = self.products
         return np.asarray((products.listed_from <= self.day) & (self.day < products.listed_until))
 
-    def price_effects(self, x: Floats, y: Floats, *, steady: bool = False) -> Floats:
-        """What prices do to ln demand [n] of an average channel; see the module.
+    def own_effects(self, x: Floats, y: Floats, *, steady: bool = False) -> Floats:
+        """What its own price and rivals do to ln demand [n] of an average channel.
 
         Parameters
         ----------
@@ -78,10 +78,15 @@ class Demand:
             effects = effects - np.where(has_rival, penalty, 0.0)
         if settings.memory_effect and not steady:
             effects = effects + settings.memory_effect * (x - self.memory)
-        if products.cross.shape[1]:
-            on_sale = np.where(self.listed(), x, 0.0)  # what is not sold does not take or bring
-            effects = effects + np.sum(products.cross * on_sale[products.members], axis=1)
         return np.asarray(effects)
+
+    def family_effects(self, x: Floats) -> Floats:
+        """What the other members' ln prices ``x`` [n] do to ln demand [n]."""
+        products = self.products
+        if not products.cross.shape[1]:
+            return np.zeros(len(x))
+        on_sale = np.where(self.listed(), x, 0.0)  # what is not sold does not take or bring
+        return np.asarray(np.sum(products.cross * on_sale[products.members], axis=1))
 
     def channels(self, x: Floats) -> Floats:
         """What the mix of channels adds to ln demand [n]."""
@@ -105,16 +110,17 @@ class Demand:
 
     def ln_rate(self, x: Floats, y: Floats) -> Floats:
         """Ln orders per day [n] at ln prices ``x`` and rivals at ``y``, all effects included."""
-        return np.asarray(self.base() + self.price_effects(x, y) + self.channels(x) + self.shock)
+        effects = self.own_effects(x, y) + self.family_effects(x) + self.channels(x)
+        return np.asarray(self.base() + effects + self.shock)
 
     def steady_ln_rate(self, x: Floats, y: Floats) -> Floats:
         """Ln orders per day [n] at prices that stay, on an average day."""
-        return np.asarray(self._level + self.price_effects(x, y, steady=True) + self.channels(x))
+        effects = self.own_effects(x, y, steady=True) + self.family_effects(x)
+        return np.asarray(self._level + effects + self.channels(x))
 
-    def ln_visits(self) -> Floats:
-        """Ln of the visits per day [n] that today brings, before noise."""
-        visible = self.settings.visits_shock_share * self.shock
-        return np.asarray(np.log(self.settings.visits_per_order) + self.base() + visible)
+    def ln_traffic(self) -> Floats:
+        """Ln of today's visits [n] in orders' worth at the reference price, before noise."""
+        return np.asarray(self.base() + self.settings.visits_shock_share * self.shock)
 
     def ln_searches(self) -> Floats:
         """Ln of today's searches per day [n]; they tell the demand of ``search_lead_days`` on."""

@@ -211,8 +211,12 @@ def draw_products(settings: WorldSettings, draws: Draws) -> Products:
     markup = habit[category] * np.exp(rng.normal(0.0, settings.habit_product_sd, n))
     base_logit = float(special.logit(settings.return_rate))
     logit = base_logit + rng.normal(0.0, settings.return_category_sd, kinds)[category]
-    family, slot = _families(category, settings.family_size)
-    members, cross_family = draw_cross(family, slot, settings, draws)
+    heirs = _heirs(category, unseen, settings, draws) if settings.successor_share else []
+    predecessor = np.full(n, -1)
+    predecessor[heirs] = np.array(heirs, np.int64) - 1
+    family = _families(category, predecessor, settings.family_size)
+    slot = slots(family)
+    members, cross_family = draw_cross(family, slot, predecessor, settings, draws)
     listed_from = np.where(category == kinds - 1, settings.late_category_day, 0)
     products = Products(
         category=category,
@@ -236,20 +240,31 @@ def draw_products(settings: WorldSettings, draws: Draws) -> Products:
         cross=cross_family,
         listed_from=listed_from,
         listed_until=np.full(n, NEVER),
-        predecessor=np.full(n, -1),
+        predecessor=predecessor,
     )
-    return _succeed(products, settings, draws) if settings.successor_share else products
+    return _succeed(products, settings, draws) if len(heirs) else products
+
+
+def slots(family: Ints) -> Ints:
+    """Place of each product in its family [n], in order; 0 is the first."""
+    order = np.argsort(family, kind="stable")
+    start = np.searchsorted(family[order], family[order])
+    slot = np.empty(len(family), np.int64)
+    slot[order] = np.arange(len(family)) - start
+    return slot
 
 
 def draw_cross(
-    family: Ints, slot: Ints, settings: WorldSettings, draws: Draws
+    family: Ints, slot: Ints, predecessor: Ints, settings: WorldSettings, draws: Draws
 ) -> tuple[Ints, Floats]:
     """Draw each family's members [n, slot] and cross elasticities [n, slot]; -1 is no member.
 
-    An addition sells less where its anchor is dearer. A pair of additions are substitutes,
-    complements or neither, with a third of a chance each, and the same both ways.
+    An addition sells less where its anchor (slot 0) is dearer. A pair of additions are
+    substitutes, complements or neither, with a third of a chance each, and the same both ways.
+    A successor has its predecessor's effects, and is a substitute for it.
     """
-    n, width = len(family), int(slot.max()) + 1
+    width = int(slot.max()) + 1
+    n = len(family)
     if width == 1:
         return np.empty((n, 0), np.int64), np.empty((n, 0))
     number = np.unique(family, return_inverse=True)[1]
@@ -258,34 +273,43 @@ def draw_cross(
     rng = draws.rng("cross")
     size = rng.uniform(0.5, 1.5, (len(table), width, width))
     kind = rng.integers(3, size=(len(table), width, width))
-    upper = np.triu(np.ones((width, width), bool), 1)
     effect = np.array([settings.substitute_effect, -settings.complement_effect, 0.0])[kind]
-    pairs = np.where(upper, effect * size, 0.0)
+    pairs = np.where(np.triu(np.ones((width, width), np.bool_), 1), effect * size, 0.0)
     pairs = pairs + pairs.transpose(0, 2, 1)
     pairs[:, 0, :] = 0.0
-    pairs[:, :, 0] = -settings.anchor_effect * size[:, :, 0]
-    pairs[:, 0, 0] = 0.0
+    pairs[:, 1:, 0] = -settings.anchor_effect * size[:, 1:, 0]
+    for heir in np.flatnonzero(predecessor >= 0).tolist():
+        own, new, old = pairs[number[heir]], slot[heir], slot[predecessor[heir]]
+        own[new], own[:, new] = own[old].copy(), own[:, old].copy()
+        own[new, new] = 0.0
+        own[new, old] = own[old, new] = settings.substitute_effect
     members = table[number]
     return members, np.where(members >= 0, pairs[number, slot], 0.0)
 
 
-def _families(category: Ints, size: int) -> tuple[Ints, Ints]:
-    """Number and slot of each product: neighbours of one category make a family."""
-    first = np.searchsorted(category, category)  # categories come in order
-    place = np.arange(len(category)) - first
-    slot = place % size
-    return np.arange(len(category)) - slot, slot
+def _families(category: Ints, predecessor: Ints, size: int) -> Ints:
+    """Number of each product's family: neighbours of one category, heirs with their predecessor."""
+    place = np.arange(len(category)) - np.searchsorted(category, category)  # in its category
+    family = np.arange(len(category)) - place % size
+    heir = predecessor >= 0
+    family[heir] = family[predecessor[heir]]
+    return family
+
+
+def _heirs(category: Ints, unseen: Bools, settings: WorldSettings, draws: Draws) -> list[int]:
+    """Every other product may replace the one before it, of its own category."""
+    n = len(category)
+    drawn = draws.rng("heirs").random(n) < 2.0 * settings.successor_share
+    same = np.concatenate([[False], category[1:] == category[:-1]])
+    heirs: list[int] = np.flatnonzero(drawn & same & ~unseen & (np.arange(n) % 2 == 1)).tolist()
+    return heirs
 
 
 def _succeed(products: Products, settings: WorldSettings, draws: Draws) -> Products:
-    """Make some products successors of the one before them: like it, and on sale after it."""
-    rng, n = draws.rng("successors"), settings.products
-    heir = np.flatnonzero(
-        (rng.random(n) < 2.0 * settings.successor_share) & (np.arange(n) % 2 == 1)
-    )
-    old = heir - 1
-    same = (products.category[heir] == products.category[old]) & ~products.unseen[heir]
-    heir, old = heir[same], old[same]
+    """Make successors like their predecessors, and on sale after them."""
+    heir = np.flatnonzero(products.predecessor >= 0)
+    old = products.predecessor[heir]
+    rng = draws.rng("successors")
     day = rng.integers(*settings.successor_days, len(heir))
     columns = {name: column.copy() for name, column in products._asdict().items()}
     for name in ("attributes", "unit_cost", "return_logit", "return_slope", "elasticity_expected"):
@@ -294,6 +318,5 @@ def _succeed(products: Products, settings: WorldSettings, draws: Draws) -> Produ
     limits = settings.elasticity_min, settings.elasticity_max
     columns["elasticity"][heir] = np.clip(near, *limits)
     columns["level"][heir] = products.level[old] + rng.normal(0.0, settings.successor_sd, len(heir))
-    columns["predecessor"][heir] = old
     columns["listed_from"][heir] = columns["listed_until"][old] = day
     return Products(**columns)

@@ -6,14 +6,11 @@ clock ticks. So every tape partition gets its records in one order, and the same
 same decisions.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 import orjson
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from models.engine import PartitionEngine
 from models.simulator import Shop
@@ -26,9 +23,8 @@ from streams.embedded import EmbeddedBroker
 from streams.engines import PricingEngines
 from streams.event_files import SourceRecord
 from streams.feeder import BY_KEY, Feeder
-from streams.kafka_settings import reader_config, topic_name
+from streams.latest_prices import LatestPrices, Move
 from streams.pricer import publisher_gate
-from streams.reader import CONSUME_RECORDS_MAX, CONSUME_WAIT_S
 from streams.replay import combined_sha256
 from streams.routes import tape_partition
 from streams.ticks import MINUTE_MS, tick_event
@@ -49,19 +45,6 @@ SOURCE_ORDER = (
     topics.RETURNS,
     topics.CONTROLS,
 )
-
-
-class Move(msgspec.Struct):
-    """What the demo shows of a price decision."""
-
-    sku: str
-    version: int
-    price_minor: int | None
-    previous_minor: int | None
-    currency: str
-    margin_pct: float | None
-    decided_at: str
-    reasons: tuple[str, ...]
 
 
 class Totals(NamedTuple):
@@ -117,26 +100,19 @@ class Demo:
         self.engines = WatchedEngines(kernel)
         self.events = 0
         self.moves: deque[Move] = deque(maxlen=MOVES_KEPT)
-        self._prices: dict[str, int] = {}
         self._families: dict[str, str] = {}
-        self._next: dict[int, int] = {}
         self._settings = settings
         self._worker = WorkerThread(settings, self.engines, gate=publisher_gate, embedded=True)
         self._feeder = Feeder(settings)
-        self._latest = Consumer(
-            {**reader_config(settings, "demo"), "isolation.level": "read_uncommitted"}
-        )
+        self._latest = LatestPrices(settings, "read_uncommitted")
 
     def __enter__(self) -> "Demo":
         self._worker.__enter__()
-        name = topic_name(self._settings, topics.PRICES_LATEST.name)
-        self._latest.assign(
-            [TopicPartition(name, number, 0) for number in range(topics.PARTITIONS_DEFAULT)]
-        )
+        self._latest.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._latest.close()
+        self._latest.__exit__(*error)
         self._worker.__exit__(*error)
 
     def run(self, events_max: int | None) -> Iterator[list[Move]]:
@@ -147,12 +123,12 @@ class Demo:
         ServiceError : the worker did not keep up
         """
         while events_max is None or self.events < events_max:
-            records = self.shop.step(self._prices)
+            records = self.shop.step(self._latest.prices)
             if events_max is not None:
                 records = records[: events_max - self.events]
             self._feed(records)
             self.events += len(records)
-            moves = list(self._read_moves())
+            moves = list(self._latest.read())
             self.moves.extend(moves)
             yield moves
 
@@ -198,30 +174,6 @@ class Demo:
             return tape_partition(self._families.get(sku, sku), topics.PARTITIONS_DEFAULT)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             return BY_KEY
-
-    def _read_moves(self) -> Iterator[Move]:
-        """Effective prices published since the last look."""
-        ends = self._worker.progress.end_offsets([topics.PRICES_LATEST.name])
-        deadline = time.monotonic() + IDLE_TIMEOUT_S
-        while any(self._next.get(number, 0) < end for (_, number), end in ends.items()):
-            for message in self._latest.consume(CONSUME_RECORDS_MAX, CONSUME_WAIT_S):
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise ServiceError(
-                        "prices_unreadable", f"{error.str()}.", where=message.topic()
-                    )
-                self._next[message.partition()] = message.offset() + (error is None)
-                if error is None:
-                    move = msgspec.json.decode(message.value(), type=Move)
-                    if move.price_minor is not None:
-                        self._prices[move.sku] = move.price_minor
-                    yield move
-            if time.monotonic() > deadline:
-                raise ServiceError(
-                    "prices_missing",
-                    f"read up to {self._next} of {ends}.",
-                    where=topics.PRICES_LATEST.name,
-                )
 
 
 def demo_overrides(broker: EmbeddedBroker) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.errors import ServiceError
-from schemas.topics import SOURCES
+from schemas.topics import SOURCES, TAPE
 from streams.kafka_settings import client_config, group_id, topic_name
 from streams.reader import ask
 
@@ -28,16 +28,23 @@ class GroupPace:
     ----------
     settings : kafka, worker and topics sections of the settings
     ahead_max : records that may be on the source topics and not yet taken in
+    with_tape : count what waits on the tape, too: at 0 all that was sent has been priced
     standstill_s : how long the group may not move before the feeder gives up
     """
 
     def __init__(
-        self, settings: Any, ahead_max: int, *, standstill_s: float = STANDSTILL_S
+        self,
+        settings: Any,
+        ahead_max: int,
+        *,
+        with_tape: bool = False,
+        standstill_s: float = STANDSTILL_S,
     ) -> None:
         self._standstill_s = standstill_s
         self._admin = AdminClient(client_config(settings))
         self._group = group_id(settings)
-        self._topics = [topic_name(settings, source.name) for source in SOURCES]
+        names = [source.name for source in SOURCES] + [TAPE.name] * with_tape
+        self._topics = [topic_name(settings, name) for name in names]
         self._ahead_max = ahead_max
 
     def __call__(self, sent: int) -> None:

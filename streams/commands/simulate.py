@@ -1,26 +1,41 @@
 """``pricemaker simulate``: the events of a simulated shop, to a file or onto the source topics."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from models.simulator import Shop
 from models.simulator_customers import DAY_MS
 from models.simulator_habit import CostPlusHabit
+from models.simulator_presets import EFFECTS, Preset, shop_settings
 from models.simulator_truth import ShopSettings
-from schemas.errors import ConfigError, ServiceError
+from schemas.errors import ConfigError
+from streams.calendars import Calendar, calendar_table
 from streams.commands.feeding import ahead_option, make_feeder
 from streams.event_files import EventWriter, SourceRecord
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
 
-TRUTH_SUFFIX = ".truth.json"
+DaysEnd = Callable[[], None]
 
 
 @click.command("simulate")
+@click.option(
+    "--preset", type=click.Choice(get_args(Preset)), default="shop", show_default=True,
+    help="A small mixed catalogue, or the products of the reference world.",
+)  # fmt: skip
+@click.option(
+    "--with", "effects", multiple=True, type=click.Choice(sorted(EFFECTS)), metavar="EFFECT",
+    help=f"An effect to switch on, once or more often: {', '.join(sorted(EFFECTS))}.",
+)  # fmt: skip
+@click.option(
+    "--country", default="DE", show_default=True,
+    help="Whose public holidays, with the effect holidays; an ISO 3166 code.",
+)  # fmt: skip
 @click.option(
     "--products", type=click.IntRange(1, 100_000), default=100, show_default=True,
     help="Products at the start.",
@@ -39,6 +54,10 @@ TRUTH_SUFFIX = ".truth.json"
 )  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Event file to write.")
 @click.option("--to-kafka", is_flag=True, help="Produce to the source topics instead.")
+@click.option(
+    "--open-loop/--closed-loop", "open_loop", default=True, show_default=True,
+    help="Price by habit, or show what a worker publishes on prices-latest (with --to-kafka).",
+)  # fmt: skip
 @ahead_option
 @bootstrap_option
 @command_options()
@@ -46,6 +65,9 @@ def command(
     output: Output,
     config_file: Path | None,
     bootstrap: str | None,
+    preset: Preset,
+    effects: tuple[str, ...],
+    country: str,
     products: int,
     days: int,
     seed: int,
@@ -53,29 +75,41 @@ def command(
     start: str,
     out: Path | None,
     to_kafka: bool,
+    open_loop: bool,
     ahead_max: int | None,
 ) -> None:
-    """Make the events of a simulated shop that prices by habit: cost plus, looked at weekly.
+    """Make the events of a simulated shop that prices by habit, or as a worker tells it to.
 
-    Beside FILE goes FILE.truth.json, with what the shop's demand and best prices truly are. The
-    same options give the same bytes.
+    Beside FILE go FILE.products.parquet and FILE.days.parquet, with what demand, elasticity and
+    best prices truly are. The same options give the same bytes.
 
-    Example: pricemaker simulate --products 50 --days 14 --seed 7 --out shop.jsonl.gz
+    Example: pricemaker simulate --products 50 --days 14 --seed 7 --with season --out shop.jsonl.gz
     """
     if (out is not None) == to_kafka:
         raise ConfigError("one_target", "give one of --out FILE and --to-kafka.", field="--out")
-    settings = ShopSettings(products=products, bad_share=bad_share, start=start)
+    if not open_loop and not to_kafka:
+        raise ConfigError(
+            "no_worker", "--closed-loop needs --to-kafka and a worker.", field="--closed-loop"
+        )
+    if not open_loop and ahead_max is not None:
+        raise ConfigError(
+            "one_pace", "--closed-loop waits for the worker after each step.", field="--ahead"
+        )
+    calendar = _calendar(country, start, days) if "holidays" in effects else None
+    settings = shop_settings(
+        preset, effects, calendar=calendar, products=products, bad_share=bad_share, start=start
+    )
     shop = Shop(seed, settings=settings)
     counts: Counter[str] = Counter()
     with progress_bar(output, "simulating") as advance:
-        records = _records(shop, seed, days, counts, advance)
         if out is not None:
-            with EventWriter(out) as writer:
-                for topic, value in records:
-                    writer.write(topic, value)
-            _write(out.with_name(out.name + TRUTH_SUFFIX), shop.truth_json())
+            _write(out, shop, seed, days, counts, advance)
+        elif open_loop:
+            habit = CostPlusHabit(shop, seed)
+            records = _records(shop, habit.prices, days, counts, advance, lambda: None)
+            make_feeder(config_file, bootstrap, ahead_max).feed(records)
         else:
-            _feed(config_file, bootstrap, ahead_max, records)
+            _close_loop(config_file, bootstrap, shop, days, counts, advance)
     document = {
         "records": counts.total(),
         "records_by_topic": dict(sorted(counts.items())),
@@ -88,31 +122,63 @@ def command(
     output.document(document, "\n".join(lines))
 
 
+def _calendar(country: str, start: str, days: int) -> Calendar:
+    ShopSettings(start=start)  # refuses what is no midnight
+    first = datetime.fromisoformat(start).date()
+    return calendar_table(country, first, first + timedelta(days))
+
+
 def _records(
-    shop: Shop, seed: int, days: int, counts: Counter[str], advance: Any
+    shop: Shop,
+    prices: Callable[[], Mapping[str, int]],
+    days: int,
+    counts: Counter[str],
+    advance: Any,
+    day_ended: DaysEnd,
 ) -> Iterator[SourceRecord]:
-    habit = CostPlusHabit(shop, seed)
     begin_ms, end_ms = shop.now_ms, shop.now_ms + days * DAY_MS
     while shop.now_ms < end_ms:
-        for topic, value in shop.step(habit.prices()):
+        for topic, value in shop.step(prices()):
             counts[topic] += 1
             yield topic, value
+        if (shop.now_ms - begin_ms) % DAY_MS == 0:
+            day_ended()
         advance((shop.now_ms - begin_ms) / (end_ms - begin_ms))
 
 
-def _feed(
+def _write(out: Path, shop: Shop, seed: int, days: int, counts: Counter[str], advance: Any) -> None:
+    from streams.truth_files import TruthWriter
+
+    habit = CostPlusHabit(shop, seed)
+    with EventWriter(out) as writer, TruthWriter(out, shop) as truth:
+        for topic, value in _records(shop, habit.prices, days, counts, advance, truth.add_day):
+            writer.write(topic, value)
+
+
+def _close_loop(
     config_file: Path | None,
     bootstrap: str | None,
-    ahead_max: int | None,
-    records: Iterator[SourceRecord],
+    shop: Shop,
+    days: int,
+    counts: Counter[str],
+    advance: Any,
 ) -> None:
-    make_feeder(config_file, bootstrap, ahead_max).feed(records)
+    """Show what the worker publishes: after each step wait until it has priced all of it."""
+    from streams.config import load_settings
+    from streams.feeder import Feeder
+    from streams.latest_prices import LatestPrices
+    from streams.pacing import GroupPace
 
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content + b"\n")
-    except OSError as error:
-        raise ServiceError(
-            "file_unreachable", f"{error.strerror or error}.", where=str(path)
-        ) from error
+    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    feeder, pace = Feeder(settings), GroupPace(settings, 0, with_tape=True)
+    begin_ms, end_ms = shop.now_ms, shop.now_ms + days * DAY_MS
+    with LatestPrices(settings) as latest:
+        while shop.now_ms < end_ms:
+            for topic, value in shop.step(latest.prices):
+                counts[topic] += 1
+                feeder.send(topic, value)
+            feeder.flush()
+            pace(feeder.sent)
+            for _ in latest.read():
+                pass
+            advance((shop.now_ms - begin_ms) / (end_ms - begin_ms))

@@ -1,0 +1,57 @@
+"""Named days: a table made once, known by its content, that a replay reads without the library."""
+
+import json
+from datetime import date
+from hashlib import sha256
+
+import pytest
+
+from schemas.codec import decode_event
+from schemas.errors import ConfigError
+from streams.calendars import calendar_event, calendar_sha256, calendar_table
+
+
+def test_a_german_christmas_and_new_year() -> None:
+    table = calendar_table("DE", date(2025, 12, 23), date(2026, 1, 2))
+    assert table == {
+        "2025-12-24": ["day_before_holiday"],
+        "2025-12-25": ["christmas_day"],
+        "2025-12-26": ["second_day_of_christmas"],
+        "2025-12-31": ["day_before_holiday"],
+        "2026-01-01": ["new_years_day", "pay_day"],
+    }
+
+
+def test_the_days_of_the_shops() -> None:
+    table = calendar_table("US", date(2025, 11, 10), date(2025, 12, 1))
+    assert table == {
+        "2025-11-10": ["day_before_holiday"],
+        "2025-11-11": ["double_11", "veterans_day"],
+        "2025-11-15": ["pay_day"],
+        "2025-11-26": ["day_before_holiday"],
+        "2025-11-27": ["thanksgiving_day"],
+        "2025-11-28": ["black_friday"],
+        "2025-12-01": ["cyber_monday", "pay_day"],
+    }
+
+
+def test_the_table_is_known_by_its_content() -> None:
+    table = calendar_table("DE", date(2025, 1, 1), date(2025, 12, 31))
+    again = dict(reversed(table.items()))  # the order of its days is not content
+    assert calendar_sha256(table) == calendar_sha256(again)
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    assert calendar_sha256(table) == sha256(canonical.encode()).hexdigest()
+    assert calendar_sha256(table) != calendar_sha256(table | {"2025-06-01": ["fair"]})
+
+
+def test_the_event_is_what_the_tape_takes() -> None:
+    table = calendar_table("CN", date(2025, 1, 27), date(2025, 1, 30))
+    event = calendar_event(table, 1_736_121_600_000)
+    found = decode_event("controls", None, json.dumps(event).encode()).event
+    assert (found.calendar, found.calendar_sha256) == (table, calendar_sha256(table))
+
+
+def test_an_unknown_country_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        calendar_table("XX", date(2025, 1, 1), date(2025, 1, 2))
+    assert (caught.value.field, caught.value.value) == ("country", "XX")
