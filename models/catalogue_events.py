@@ -49,11 +49,29 @@ def product_listed(context: Context, event: ProductListed) -> None:
     if state is None:
         state = _new_state(context, event)
         partition.skus[event.sku] = state
+    elif known is not None:
+        _doubt_entry(context, state, known, event)
     partition.touch(f"sku/{event.sku}")
     _reference(context, state)
     if state.epoch is None:
         begin_epoch(partition, state, partition.catalogue[event.sku], context.now_ms)
     context.ask(state, "catalogue")
+
+
+def _doubt_entry(
+    context: Context, state: SkuState, known: CatalogueEntry, event: ProductListed
+) -> None:
+    """Tell of a listing that contradicts the one before; it holds, and so does what was learned."""
+    contradictions = []
+    if event.category != known.category:
+        contradictions.append(f"category {known.category} -> {event.category}")
+    for name in sorted(event.attributes):
+        before, now = known.attributes.get(name), event.attributes[name]
+        if before is not None and isinstance(before, str) != isinstance(now, str):
+            contradictions.append(f"{name} {before} -> {now}")
+    if contradictions:
+        message = f"listed anew with other facts: {'; '.join(contradictions)}"
+        context.doubt(state, message, {"contradictions": contradictions})
 
 
 def _new_state(context: Context, event: ProductListed) -> SkuState:
@@ -129,7 +147,7 @@ def product_retired(
 ) -> None:
     """Stop pricing a product; what it learned and its versions stay."""
     partition = context.partition
-    close_epoch(partition, state, context.now_ms)
+    context.tell(state.sku, close_epoch(partition, state, context.now_ms))
     partition.schedule(state, None)
     partition.catalogue[state.sku] = replace(entry, retired=True, changed_ms=context.now_ms)
     gate.retired(partition.gates[state.sku], event)

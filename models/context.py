@@ -1,18 +1,15 @@
 """What a handler of the fold works with: partition, place on the tape, and what it leads to."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from models.lessons import quality
 from models.market import Closed
 from models.partition import PartitionState
 from schemas import topics
 from schemas.codec import canonical
 from schemas.events import rfc3339
-from schemas.outputs import Alert, TapePosition
+from schemas.outputs import Alert, AlertKind, TapePosition
 from schemas.state import SkuState
-
-AlertKind = Literal[
-    "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed"
-]
 
 
 class Output(NamedTuple):
@@ -69,13 +66,27 @@ class Context:
         self.requests: list[Request] = []
 
     def ask(self, state: SkuState, trigger: str, closed: Closed | None = None) -> None:
-        """Ask for a decision on a product; the first trigger of a record names it."""
+        """Ask for a decision on a product; the first trigger of a record names it.
+
+        What was found when its epoch closed is told in any case.
+        """
+        self.tell(state.sku, closed)
         if any(request.sku == state.sku for request in self.requests):
             return
         ratio, orders = (closed.sales_ratio, closed.orders) if closed else (None, 0)
         self.requests.append(
             Request(state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders)
         )
+
+    def tell(self, sku: str, closed: Closed | None) -> None:
+        """Tell people what was found when a product's epoch closed."""
+        for found in closed.findings if closed else ():
+            self.alert(found.kind, sku, found.message, found.evidence)
+
+    def doubt(self, state: SkuState, message: str, evidence: dict[str, Any]) -> None:
+        """Tell people of bad data; at most once a product and event day."""
+        for found in quality(state, self.now_ms, message, evidence):
+            self.alert(found.kind, state.sku, found.message, found.evidence)
 
     def alert(
         self, kind: AlertKind, sku: str | None, message: str, evidence: dict[str, Any]

@@ -35,6 +35,7 @@ def learn_many(
     days: Floats,
     settings: DemandSettings = DEFAULT_SETTINGS,
     offset: Floats | None = None,
+    offset_variance: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Update the beliefs of n products, each with one closed epoch of its own.
 
@@ -48,6 +49,7 @@ def learn_many(
     exposure_days : [n] days of typical traffic, above 0
     days : [n] days since the last update; at most 365 widen the belief, below 0 none
     offset : [n] known part of ln demand, such as a season; none where not given
+    offset_variance : [n] its variance, at least 0; none where not given
 
     Returns
     -------
@@ -66,9 +68,10 @@ def learn_many(
     [[0.824, -1.979, 0.2, 0.0]]
     """
     n = len(mean)
-    known = np.zeros(n) if offset is None else offset
+    none = np.zeros(n)
     columns: list[Floats | Ints] = [
-        ln_price, ln_rival, control, orders, exposure_days, days, known,
+        ln_price, ln_rival, control, orders, exposure_days, days,
+        none if offset is None else offset, none if offset_variance is None else offset_variance,
     ]  # fmt: skip
     _check(mean, cov, columns)
     learned_mean, learned_cov = np.empty((n, 4)), np.empty((n, 10))
@@ -89,21 +92,21 @@ def _check(mean: Floats, cov: Floats, columns: list[Floats | Ints]) -> None:
         raise ValueError(f"shapes were {mean.shape}, {cov.shape}; expected ({n}, 4), ({n}, 10)")
     if any(column.shape != (n,) for column in columns):
         raise ValueError(f"columns were {[c.shape for c in columns]}; expected ({n},) each")
-    ln_price, ln_rival, control, orders, exposure_days, days, offset = columns
-    for column in (mean, cov, ln_price, control, orders, exposure_days, days, offset):
+    ln_price, ln_rival, control, orders, exposure_days, days, offset, variance = columns
+    for column in (mean, cov, ln_price, control, orders, exposure_days, days, offset, variance):
         if not np.isfinite(column).all():
             raise ValueError("a number was not finite; only ln_rival may be NaN")
     if np.isinf(ln_rival).any():
         raise ValueError("ln_rival was infinite; expected finite numbers, or NaN where unknown")
-    if (orders < 0).any() or not (exposure_days > 0.0).all():
-        raise ValueError("expected orders of 0 or more and exposure_days above 0")
+    if (orders < 0).any() or (variance < 0).any() or not (exposure_days > 0.0).all():
+        raise ValueError("expected orders and variances of 0 or more, exposure_days above 0")
 
 
 def _learn_block(
     mean: Floats, cov: Floats, columns: list[Floats], settings: DemandSettings
 ) -> tuple[Floats, Floats]:
     """`learn_many` on columns: mean [4, n], cov [10, n]."""
-    p, ln_rival, u, orders, exposure_days, days, offset = columns
+    p, ln_rival, u, orders, exposure_days, days, offset, offset_variance = columns
     b, eps, eta, delta = mean
     c_bb, c_be, c_bn, c_bd, c_ee, c_en, c_ed, c_nn, c_nd, c_dd = cov
     walked = np.clip(days, 0.0, STEP_DAYS_MAX)
@@ -115,9 +118,9 @@ def _learn_block(
     v_e = c_be + c_ee * p + c_en * r + c_ed * u
     v_n = c_bn + c_en * p + c_nn * r + c_nd * u
     v_d = c_bd + c_ed * p + c_nd * r + c_dd * u
-    spread = v_b + v_e * p + v_n * r + v_d * u
+    spread = v_b + v_e * p + v_n * r + v_d * u + offset_variance
     spread = spread + np.where(unknown, settings.missing_rival_sd**2 * (eta * eta + c_nn), 0.0)
-    z_0 = b + eps * p + eta * r + delta * u + np.log(exposure_days) + offset
+    z_0 = b + eps * p + eta * r + delta * u + offset + np.log(exposure_days)
     z, information = _modes(z_0, spread, orders, settings.dispersion)
     step = (z - z_0) / spread
     k = information / (1.0 + information * spread)

@@ -3,8 +3,9 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, effects_book
+from models import breaker, demand, effects_book, lessons
 from models.epoch import accrue, closes, observation, open_epoch
+from models.lessons import Finding
 from models.partition import PartitionState
 from schemas.events import DAY_MS, HOUR_MS
 from schemas.policy import DecisionPolicy
@@ -12,10 +13,11 @@ from schemas.state import CatalogueEntry, SkuState
 
 
 class Closed(NamedTuple):
-    """An epoch that ended: its order lines, and orders over the upper forecast for it."""
+    """An epoch that ended: its order lines, orders over the upper forecast, what was found."""
 
     orders: int
     sales_ratio: float | None
+    findings: tuple[Finding, ...] = ()
 
 
 class RivalView(NamedTuple):
@@ -82,18 +84,25 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
         return None
     state.epoch = None
     reference_visits = state.traffic.reference_per_day if state.traffic else None
-    ended = accrue(epoch, now_ms)
-    seen = observation(ended, reference_visits)
-    if seen is None:
-        return None
-    market = effects_book.beside(partition, state, ended, seen)
-    seen = market.seen
+    found = lessons.release(partition, state, now_ms)
+    ended, doubts = lessons.plausible_traffic(
+        accrue(epoch, now_ms), state, now_ms, partition.policy.learning
+    )
+    bare = observation(ended, reference_visits)
+    if bare is None:
+        return Closed(0, None, tuple(found))
+    beside = effects_book.beside(partition, state, ended, bare)
+    seen = beside.seen
     highest = demand.upper_expected_orders(posterior, seen)
-    state.posterior = demand.learn(posterior, seen, now_ms, partition.demand_settings)
-    if partition.observer is not None:
-        partition.observer(partition.catalogue[state.sku], epoch, seen, now_ms)
-    effects_book.learned(partition, state, ended, posterior, market)
-    return Closed(seen.orders, seen.orders / highest if highest > 0.0 else None)
+    learned, news = lessons.admit(partition, state, ended, seen, now_ms)
+    if learned is not None:
+        before = state.posterior or posterior
+        state.posterior = demand.learn(before, learned, now_ms, partition.demand_settings)
+        effects_book.learned(partition, state, ended, before, beside._replace(seen=learned))
+        if partition.observer is not None:
+            partition.observer(partition.catalogue[state.sku], epoch, learned, now_ms)
+    ratio = seen.orders / highest if highest > 0.0 else None
+    return Closed(seen.orders, ratio, (*found, *doubts, *news))
 
 
 def begin_epoch(

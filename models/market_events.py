@@ -1,6 +1,9 @@
 """What orders, returns, stock, rivals, traffic and applied prices do to one product's state."""
 
+from msgspec.structs import replace
+
 from models import demand, effects_book, epoch, returns_book
+from models.cohorts import Cancelled
 from models.context import Context, Refused
 from models.market import (
     begin_epoch,
@@ -33,6 +36,8 @@ def order_placed(
 ) -> None:
     """One order line: it counts in the open epoch and enters its return cohort."""
     require_currency(entry, event.currency)
+    if returns_book.has_line(context.partition, event):
+        raise Refused("duplicate_line", "line_id", event.line_id, "an order line not seen before")
     ordered_ms = event.event_time_ms
     posterior, opened = state.posterior, state.epoch
     counted = None
@@ -79,13 +84,24 @@ def order_cancelled(
     line = returns_book.cancelled(context.partition, state, event)
     if line is None:
         state.unmatched_returns += 1
-    elif state.epoch is not None and state.posterior is not None:
+    else:
+        _uncount(context, state, line)
+
+
+def _uncount(context: Context, state: SkuState, line: Cancelled) -> None:
+    """Take a cancelled line out of the epoch that counted it, if that is open or in quarantine."""
+    if state.posterior is None:
+        return
+    cap = demand.units_cap(state.posterior)
+    held = state.quarantine
+    if held is not None and held.epoch.start_ms <= line.ordered_ms <= held.epoch.accrued_ms:
+        waiting = epoch.remove_order(
+            held.epoch, line.units, line.ordered_ms, cap, whole_line=line.whole_line
+        )
+        state.quarantine = replace(held, epoch=waiting)
+    elif state.epoch is not None:
         state.epoch = epoch.remove_order(
-            state.epoch,
-            line.units,
-            line.ordered_ms,
-            demand.units_cap(state.posterior),
-            whole_line=line.whole_line,
+            state.epoch, line.units, line.ordered_ms, cap, whole_line=line.whole_line
         )
         count_on(context.partition, state, context.now_ms)
 
@@ -108,6 +124,7 @@ def competitor_price_observed(
     if known is not None and known.seen_ms > event.event_time_ms:
         return
     offered = event.listed and event.in_stock
+    _doubt_rival(context, state, event)
     state.rivals[event.competitor] = Rival(
         event.price_minor if offered else None, event.event_time_ms, event.match_confidence
     )
@@ -119,6 +136,21 @@ def competitor_price_observed(
         closed = close_epoch(context.partition, state, context.now_ms)
         begin_epoch(context.partition, state, entry, context.now_ms)
         context.ask(state, "rival price", closed)
+
+
+def _doubt_rival(context: Context, state: SkuState, event: CompetitorPriceObserved) -> None:
+    """Tell of a rival's price beyond belief; it is kept, and `rival_view` leaves it out."""
+    limit = context.partition.policy.decision.rival_plausible_ratio
+    reference = state.reference_price_minor
+    if event.price_minor is None or reference is None:
+        return
+    ratio = event.price_minor / reference
+    if not 1.0 / limit <= ratio <= limit:
+        context.doubt(
+            state,
+            f"{event.competitor}'s price is {ratio:.3g} times the reference price",
+            {"competitor": event.competitor, "price_minor": event.price_minor},
+        )
 
 
 def inventory_changed(
@@ -157,7 +189,7 @@ def traffic_counted(
     per_day = max(event.visits / days, VISITS_PER_DAY_MIN)
     if state.traffic is None:
         state.traffic = Traffic(per_day, per_day, to_ms)
-        close_epoch(context.partition, state, context.now_ms)
+        context.tell(state.sku, close_epoch(context.partition, state, context.now_ms))
         begin_epoch(context.partition, state, entry, context.now_ms)
         return
     if to_ms <= state.traffic.counted_to_ms:
@@ -185,7 +217,9 @@ def price_applied(
     state.exogenous_log = None if follows else _promotion_log(context, state.sku)
     closed = close_epoch(context.partition, state, context.now_ms)
     begin_epoch(context.partition, state, entry, context.now_ms)
-    if not follows:
+    if follows:
+        context.tell(state.sku, closed)
+    else:
         context.ask(state, "price applied", closed)
 
 

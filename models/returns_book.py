@@ -10,6 +10,21 @@ from schemas.learned import ReturnCohort
 from schemas.state import SkuState
 
 
+def has_line(partition: PartitionState, event: OrderPlaced) -> bool:
+    """Whether this very line (same time, same quantity) is in its cohort already.
+
+    A source that sends an order again under a new event id is found so, as long as the cohort is
+    open; further units of a line come at another time or in another quantity.
+    """
+    ordered_ms = event.event_time_ms
+    name = f"{ordered_ms // DAY_MS}/{event.segment}"
+    cohort = partition.cohorts.get(event.sku, {}).get(name)
+    if cohort is None:
+        return False
+    known = cohort.lines.get(cohorts.order_line_hash(event.order_id, event.line_id))
+    return known is not None and (known[0], known[2]) == (event.quantity, ordered_ms % DAY_MS)
+
+
 def sold(partition: PartitionState, state: SkuState, event: OrderPlaced) -> None:
     """Put an order line into the cohort of its event day; not while no reference price is known."""
     if state.reference_price_minor is None:

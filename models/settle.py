@@ -80,7 +80,7 @@ def settle(
     outputs.append(Placed(request.offset, Output(topics.PRICES.name, key, value)))
     if decision.status == "published":
         outputs.append(Placed(request.offset, Output(topics.PRICES_LATEST.name, key, value)))
-        _remember(partition, posed, path, chosen_minor)
+        outputs.extend(_remember(partition, posed, path, chosen_minor))
     state.stock_at_decision_units = None if state.stock is None else state.stock.on_hand
     reschedule(partition, state)
     partition.touch(f"sku/{state.sku}")
@@ -260,8 +260,13 @@ def _acceptable(
     return Interval(min(math.ceil(low), chosen_minor), max(math.floor(high), chosen_minor))
 
 
-def _remember(partition: PartitionState, posed: Posed, path: PricePath, chosen_minor: int) -> None:
-    """Note a published price; where buyers see ours, its epoch begins now."""
+def _remember(
+    partition: PartitionState, posed: Posed, path: PricePath, chosen_minor: int
+) -> list[Placed]:
+    """Note a published price; where buyers see ours, its epoch begins now.
+
+    What was found when the epoch before it closed is told.
+    """
     state, now_ms = posed.state, posed.request.now_ms
     day = now_ms // DAY_MS
     if state.day_open != day:
@@ -274,9 +279,20 @@ def _remember(partition: PartitionState, posed: Posed, path: PricePath, chosen_m
     state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor
     state.published_minor, state.published_ms = chosen_minor, now_ms
-    if not moved:
-        return
-    if state.applied_minor is None:
-        state.exogenous_log = None
-        close_epoch(partition, state, now_ms)
-        begin_epoch(partition, state, posed.entry, now_ms)
+    if not moved or state.applied_minor is not None:
+        return []
+    state.exogenous_log = None
+    closed = close_epoch(partition, state, now_ms)
+    begin_epoch(partition, state, posed.entry, now_ms)
+    return [
+        alert(
+            partition,
+            posed.request.offset,
+            now_ms,
+            found.kind,
+            state.sku,
+            found.message,
+            found.evidence,
+        )
+        for found in (closed.findings if closed else ())
+    ]

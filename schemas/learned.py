@@ -269,3 +269,21 @@ class ReturnPool(Struct, frozen=True, kw_only=True):
     iterations: int
     features: tuple[tuple[str, float, float], ...]
     delays: tuple[tuple[float, float], ...]
+
+
+class DriftSums(Struct, frozen=True, kw_only=True, gc=False):
+    """Evidence of a break by kind, nats, each 0 at rest: see `models.drift`."""
+
+    level_up: float = 0.0
+    level_down: float = 0.0
+    less_elastic: float = 0.0
+    more_elastic: float = 0.0
+
+
+class Quarantine(Struct, frozen=True, kw_only=True, gc=False):
+    """A closed epoch with implausibly many orders, learned at the first close from release on."""
+
+    epoch: OpenEpoch
+    release_ms: int
+    offset: float = 0.0
+    offset_variance: float = 0.0

@@ -4,6 +4,16 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+AlertKind = Literal[
+    "breaker_changed",
+    "product_blocked",
+    "product_unblocked",
+    "kill_switch",
+    "engine_changed",
+    "drift",
+    "data_quality",
+]
+
 
 class Greeks(Struct, frozen=True, kw_only=True, gc=False):
     """Sensitivities of the objective at the decided price; money in minor units.
@@ -177,9 +187,7 @@ class Alert(Struct, frozen=True, kw_only=True, tag_field="type", tag="alert", gc
     """Something a person should know: a breaker moved, a product cannot be priced."""
 
     alert_id: str
-    kind: Literal[
-        "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed"
-    ]
+    kind: AlertKind
     sku: str | None
     at: str
     message: str

@@ -95,6 +95,18 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     canary_step_ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.02
 
 
+class LearningPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is learned with caution, and when demand counts as changed."""
+
+    surprise_sd_max: Annotated[float, Meta(ge=1.0, le=100.0)] = 6.0
+    quarantine_surprise_sd: Annotated[float, Meta(ge=1.0, le=100.0)] = 4.0
+    quarantine_hours: Annotated[float, Meta(ge=0.0, le=720.0)] = 48.0
+    conversion_ratio_max: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    drift_evidence_nats: Annotated[float, Meta(ge=1.0, le=1000.0)] = 5.0
+    drift_level_sd: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
+    drift_elasticity_sd: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
+
+
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One policy document. An absent table or key has its default."""
 
@@ -103,6 +115,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     guards: GuardPolicy = GuardPolicy()
     decision: DecisionPolicy = DecisionPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
+    learning: LearningPolicy = LearningPolicy()
 
 
 DEFAULT_POLICY_TEXT = ""

@@ -20,7 +20,7 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.effects import MarketMemory
-from schemas.learned import DemandPosterior, OpenEpoch, ReturnLevel
+from schemas.learned import DemandPosterior, DriftSums, OpenEpoch, Quarantine, ReturnLevel
 
 STATE_VERSION = 1
 
@@ -122,6 +122,9 @@ class SkuState(Struct, kw_only=True):
     recent_events: list[str] = []
     late_orders: int = 0
     unmatched_returns: int = 0
+    drift: DriftSums | None = None
+    quarantine: Quarantine | None = None
+    quality_day: int | None = None
     market: MarketMemory | None = None
 
 
@@ -146,6 +149,7 @@ class Counts(Struct, kw_only=True):
     held: int = 0
     breaker_trips: int = 0
     ticks: int = 0
+    drifts: int = 0
 
 
 class Manifest(Struct, kw_only=True):

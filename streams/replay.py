@@ -40,6 +40,7 @@ class ReplaySummary(Struct, kw_only=True):
     published: int
     held: int
     breaker_trips: int
+    drifts: int
     seconds: float
     records_per_second: float
     peak_memory_mib: float

@@ -102,7 +102,7 @@ def _table(summary: ReplaySummary, refused: int) -> Table:
         ("dead letters", f"{refused:,} at intake, {summary.dead_letters:,} in the fold"),
         ("products", f"{summary.products:,}, {summary.products_priced:,} priced"),
         ("decisions", f"{summary.decisions:,}: {summary.published:,} published, "
-                      f"{summary.held:,} held, {summary.breaker_trips:,} breaker trips"),
+                      f"{summary.held:,} held, {summary.breaker_trips:,} breaker trips, {summary.drifts:,} drifts"),
         ("time", f"{summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s"),
         ("peak memory", f"{summary.peak_memory_mib:,.0f} MiB"),
         ("decisions SHA-256", summary.decisions_sha256),

@@ -19,6 +19,8 @@ observations = st.builds(
     features=st.builds(Features, ln_price=logs, ln_rival=st.none() | logs, control=logs),
     orders=st.integers(0, 1000) | st.integers(0, 10**9),
     exposure_days=st.floats(1e-3, 400.0),
+    offset=st.floats(-1.0, 1.0),
+    offset_variance=st.floats(0.0, 1.0),
 )
 rows = st.tuples(observations, st.integers(0, 500))
 
@@ -34,6 +36,8 @@ def batch(posteriors: list[DemandPosterior], seen: list[tuple[Observation, int]]
         np.array([one.orders for one, _ in seen]),
         np.array([one.exposure_days for one, _ in seen]),
         np.array([float(days) for _, days in seen]),
+        offset=np.array([one.offset for one, _ in seen]),
+        offset_variance=np.array([one.offset_variance for one, _ in seen]),
     )
 
 

@@ -91,6 +91,7 @@ def test_the_tape_has_what_could_go_wrong(market: list[Record], whole: Run) -> N
     alerts = {orjson.loads(o.value)["kind"] for o in whole.outputs if o.topic == "alerts"}
     assert alerts == {
         "breaker_changed", "product_blocked", "product_unblocked", "kill_switch", "engine_changed",
+        "data_quality",
     }  # fmt: skip
     kinds = {key.split(b"/")[0] for key in whole.stored}
     assert kinds == {

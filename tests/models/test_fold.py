@@ -80,7 +80,9 @@ def test_an_append_that_happened_twice_is_applied_once(shop: Partition) -> None:
 
 def test_each_source_partition_is_counted_by_itself(shop: Partition) -> None:
     for partition in (0, 1):
-        value = orjson.dumps(event("order_placed", at(hours=1), f"e{partition}", order_id="o"))
+        value = orjson.dumps(
+            event("order_placed", at(hours=1), f"e{partition}", order_id=f"o{partition}")
+        )
         shop.apply(shop.tape.add_value(Source("orders", partition, 5), value))
     assert shop.state.epoch.orders == 2
     assert shop.engine.state.manifest.high_water == {
@@ -361,7 +363,9 @@ def test_a_rival_that_moves_by_3_percent_asks_for_a_price(shop: Partition) -> No
 
 
 def test_old_wrong_and_ill_matched_prices_of_rivals_move_nothing(shop: Partition) -> None:
-    assert rival(shop, 1, 100) == NOTHING  # a tenth: a slip of the decimal point
+    slip = rival(shop, 1, 100)  # a tenth: a slip of the decimal point
+    assert alerts(slip) == [("data_quality", "A", "rival's price is 0.1 times the reference price")]
+    assert slip == NOTHING._replace(alerts=slip.alerts)
     assert rival(shop, 2, 900, match_confidence=0.49) == NOTHING
     assert asked(rival(shop, 3, 900)) == [("A", "rival price")]
     assert rival(shop, 2, 1000) == NOTHING  # from before what is known

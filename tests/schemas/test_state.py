@@ -61,7 +61,8 @@ def test_there_is_a_file_of_every_kind() -> None:
 LATER = [
     # record, fields that came after the first version, what they are without
     ("gate", {"minimum_resale_price_minor": {}, "reference_price_minor": None}),
-    ("sku", {"enough_ms": None, "market": None}),
+    ("sku", {"enough_ms": None}),
+    ("sku", {"drift": None, "quarantine": None, "quality_day": None, "market": None}),
 ]
 
 
@@ -81,7 +82,7 @@ def test_the_beginning_of_a_partition() -> None:
     manifest = Manifest(partition=3, engine="e", counts=Counts())
     assert canonical(manifest) == (
         b'{"calendar_sha256":null,"clock_ms":null,"counts":{"applied":0,"breaker_trips":0,'
-        b'"dead_letters":0,"decisions":0,"duplicates":0,"held":0,"published":0,"ticks":0},'
+        b'"dead_letters":0,"decisions":0,"drifts":0,"duplicates":0,"held":0,"published":0,"ticks":0},'
         b'"decisions_sha256":"","engine":"e","high_water":{},"kill_switch":null,'
         b'"kill_switch_expires_ms":null,"partition":3,"position":-1,"returns_day":null,'
         b'"state_version":1}'
