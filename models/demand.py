@@ -40,7 +40,7 @@ class DemandSettings(NamedTuple):
 
     dispersion: float = 0.2
     level_walk_per_day: float = 2e-3
-    elasticity_walk_per_day: float = 3e-4
+    elasticity_walk_per_day: float = 1e-4
     missing_rival_sd: float = 0.1
     size_prior_lines: float = 5.0
     size_cap_multiple: float = 10.0

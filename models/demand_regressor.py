@@ -52,7 +52,7 @@ class DemandRegressor(base.Regressor):
         self,
         dispersion: float = 0.2,
         level_walk_per_day: float = 2e-3,
-        elasticity_walk_per_day: float = 3e-4,
+        elasticity_walk_per_day: float = 1e-4,
         elasticity_mean: float = -2.62,
         elasticity_sd: float = 0.94,
     ):

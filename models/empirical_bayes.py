@@ -34,7 +34,7 @@ from schemas.learned import (
 
 EM_STEPS = 10
 MEAN_PRIOR_CATEGORIES = 2.0  # what the old document is worth when it is learned again
-COV_PRIOR_PRODUCTS = 20.0
+COV_PRIOR_PRODUCTS = 5.0
 COV_PRIOR_CATEGORIES = 5.0
 ATTRIBUTE_PRIOR_PRODUCTS = 20.0
 ATTRIBUTE_PRODUCTS_MIN = 20

@@ -28,11 +28,13 @@ from schemas.learned import DemandPosterior, DemandPrior
 Floats = NDArray[np.float64]
 
 ROUNDS = 3  # of new modes under the prior learned so far
-EM_STEPS = 40
+EM_STEPS = 60
 NEWTON_STEPS = 25
 STEP_MAX = 1.0  # in any coefficient: Newton's method is damped far from the mode
 MODE_TOLERANCE = 1e-6
 LN_MEAN_MAX = 30.0
+DISPERSION_MIN, DISPERSION_MAX = 0.005, 1.0
+OUTLIER_SDS = 6.0
 HABIT_LOG_SD_MIN = 0.05
 LERNER_ELASTICITY_MAX = -1.25  # mark-ups are compared where they are finite
 
@@ -72,11 +74,13 @@ def fit(
         posterior = posteriors(episodes, initial, dispersion)
         members = _members(episodes, initial, posterior)
         prior = refresh(base, members, source, em_steps=EM_STEPS)
+        dispersion = dispersion_of(episodes, posterior)
+    prior = replace(prior, dispersion=dispersion)
     return with_habits(with_attribute_covariance(prior, episodes), episodes, posterior)
 
 
 def update(prior: DemandPrior, episodes: Episodes, source: str) -> DemandPrior:
-    """Keep a prior fresh: two EM steps from where it stands, over the epochs of the present.
+    """Keep a prior fresh: ten EM steps from where it stands, over the epochs of the present.
 
     Raises
     ------
@@ -87,6 +91,7 @@ def update(prior: DemandPrior, episodes: Episodes, source: str) -> DemandPrior:
     initial = beginnings(prior, episodes)
     posterior = posteriors(episodes, initial, prior.dispersion)
     fresh = refresh(prior, _members(episodes, initial, posterior), source)
+    fresh = replace(fresh, dispersion=dispersion_of(episodes, posterior))
     return with_habits(with_attribute_covariance(fresh, episodes), episodes, posterior)
 
 
@@ -133,6 +138,23 @@ def posteriors(episodes: Episodes, initial: Beliefs, dispersion: float) -> Belie
         if size.max(initial=0.0) < MODE_TOLERANCE:
             break
     return Beliefs(theta, np.linalg.inv(hessian))
+
+
+def dispersion_of(episodes: Episodes, posterior: Beliefs) -> float:
+    """phi of the order counts by the method of moments: ``E (n - mu)^2 = mu + phi mu^2``.
+
+    Epochs far above their expectation count at most six of its sds, so that one flood of orders
+    does not make all counts look like noise.
+    """
+    told = episodes.exposure_days > 0.0
+    z = np.einsum("ntk,nk->nt", features(episodes), posterior.mean)
+    mu = np.exp(np.clip(z, -LN_MEAN_MAX, LN_MEAN_MAX)) * episodes.exposure_days
+    limit = OUTLIER_SDS**2 * (mu + DISPERSION_MAX * mu * mu)
+    square = np.minimum((episodes.orders - mu) ** 2, limit)
+    excess = float(np.sum(np.where(told, square - mu, 0.0)))
+    scale = float(np.sum(np.where(told, mu * mu, 0.0)))
+    found = excess / scale if scale > 0.0 else DISPERSION_MAX
+    return min(max(found, DISPERSION_MIN), DISPERSION_MAX)
 
 
 def standard_attributes(prior: DemandPrior, episodes: Episodes) -> Floats:

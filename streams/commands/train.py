@@ -40,7 +40,7 @@ def command() -> None:
 @click.option("--no-meta", is_flag=True, help="Empirical Bayes only, without its challenger MAML.")
 @click.option(
     "--every", "every_s", type=click.FloatRange(1.0),
-    help="Go on as a service: every so many seconds fold what has come, take two EM steps, and "
+    help="Go on as a service: every so many seconds fold what has come, take ten EM steps, and "
     "publish where the document changed. Needs SOURCE kafka and --publish.",
 )  # fmt: skip
 @out_option

@@ -29,10 +29,14 @@ from models.returns import ReturnRateModel
 from schemas.codec import canonical
 from schemas.learned import (
     AttributeEffect,
+    CandidateScore,
     CategoryEffect,
+    Cluster,
+    Clusters,
     DemandPosterior,
     ReturnLevel,
     ReturnPool,
+    TrainingRecord,
 )
 
 Row = tuple[dict[str, Any], Any]
@@ -216,7 +220,37 @@ def examples() -> dict[type, msgspec.Struct]:
     taught = ReturnRateModel()
     for row, label in return_rows(10):
         taught.learn_one(row, label)
+    score = CandidateScore(
+        name="maml", products=3, log_likelihood=-1 / 3, standard_error=0.1, first_epoch=-2.5
+    )
+    cluster = Cluster(
+        centroid=(0.1, -1 / 3),
+        products=3,
+        elasticity_mean=-2.4,
+        elasticity_sd=0.3,
+        residual_quantiles=(0.1, 0.7),
+        delta_quantiles=(),
+    )
     found: list[msgspec.Struct] = [
+        score,
+        TrainingRecord(
+            champion="maml",
+            products=3,
+            epochs=9,
+            orders=27,
+            tape_sha256="ab" * 32,
+            positions={"0": 17},
+            scores=(score,),
+        ),
+        cluster,
+        Clusters(
+            features=("weight_kg", "elasticity"),
+            center=(1.5, -2.4),
+            scale=(0.1, 0.4),
+            silhouette=0.2,
+            probabilities=(0.5, 0.9),
+            clusters=(cluster,),
+        ),
         posterior,
         source,
         epoch,

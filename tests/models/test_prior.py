@@ -191,9 +191,10 @@ def test_changing_the_prior_is_as_if_it_had_been_there_from_the_start() -> None:
 def test_what_only_the_walk_did_takes_a_new_mean_whole() -> None:
     old, _ = adapt(DEFAULT_PRIOR, "shoes", {}, 0)
     new = replace(old, mean=(old.mean[0], -4.0, *old.mean[2:]))
+    walk = DemandSettings(level_walk_per_day=2e-3, elasticity_walk_per_day=3e-4)
     widened = (old.cov[0] + 0.2, *old.cov[1:4], old.cov[4] + 0.03, *old.cov[5:])
     waited = replace(old, cov=widened, updated_ms=100 * DAY_MS)
-    changed = exchange(waited, old, new)
+    changed = exchange(waited, old, new, walk)
     assert changed.mean == pytest.approx(new.mean)
     assert changed.cov == pytest.approx(widened)
 
