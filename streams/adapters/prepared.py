@@ -5,15 +5,11 @@ ref_how``; ``products.csv.gz`` beside it, when there, brings the descriptions.
 """
 
 import csv
-import gzip
-import io
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from schemas.errors import InputError, ServiceError
 from schemas.events import time_ms
 from streams.adapters.rows import (
     ADJUSTMENT,
@@ -27,6 +23,7 @@ from streams.adapters.rows import (
     Row,
     bad_cell,
 )
+from streams.adapters.text_file import open_text
 
 COLUMNS = [
     "seq", "ts", "invoice", "kind", "sku", "qty", "price", "customer", "country", "service",
@@ -108,35 +105,17 @@ def open_csv(
     path: Path, progress: Progress
 ) -> Iterator[tuple[Iterator[list[str]], Callable[[], int]]]:
     """The rows of a CSV, compressed or not, and the number of the last line read."""
-    try:
-        size = max(path.stat().st_size, 1)
-        with path.open("rb") as raw:
-            unpacked = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            text = io.TextIOWrapper(unpacked, "utf-8-sig", errors="replace", newline="")
-            reader = csv.reader(text)
+    with open_text(path) as (text, position):
+        reader = csv.reader(text)
 
-            def cells() -> Iterator[list[str]]:
-                for number, row in enumerate(reader):
-                    if not number % PROGRESS_ROWS:
-                        progress(raw.tell() / size)
-                    yield row
-                progress(1.0)
+        def cells() -> Iterator[list[str]]:
+            for number, row in enumerate(reader):
+                if not number % PROGRESS_ROWS:
+                    progress(position())
+                yield row
+            progress(1.0)
 
-            yield cells(), lambda: reader.line_num
-    except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
-        raise InputError(
-            "damaged_file",
-            f"the file is cut or damaged ({error}).",
-            where=str(path),
-            fix="Copy the file again.",
-        ) from error
-    except OSError as error:
-        raise ServiceError(
-            "file_unreachable",
-            f"{error.strerror or error}.",
-            where=str(path),
-            fix="Check the path and its permissions.",
-        ) from error
+        yield cells(), lambda: reader.line_num
 
 
 def _descriptions(path: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from streams.adapters.online_retail import (
 )
 from streams.adapters.open_rows import open_rows
 from streams.commands.feeding import ahead_option, make_feeder
+from streams.commands.ingest_traffic import ga4, yandex_metrica
 from streams.event_files import EventWriter, read_events
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
@@ -29,6 +30,10 @@ def command() -> None:
 
     Example: pricemaker ingest online-retail events.csv.gz --out events.jsonl.gz
     """
+
+
+command.add_command(ga4)
+command.add_command(yandex_metrica)
 
 
 @command.command("events")
