@@ -5,7 +5,7 @@ import math
 
 import msgspec
 
-from models import breaker, effects_book, returns_book
+from models import breaker, day_effects, effects_book, returns_book
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
@@ -85,11 +85,21 @@ def prior_published(context: Context, event: PriorPublished) -> None:
 
 
 def calendar_published(context: Context, event: CalendarPublished) -> None:
-    """Note which calendar of named days is in force."""
+    """Put a calendar of named days in force."""
     found = hashlib.sha256(canonical(event.calendar)).hexdigest()
     if found != event.calendar_sha256:
         raise Refused("hash_mismatch", "calendar_sha256", event.calendar_sha256, found)
-    context.partition.manifest.calendar_sha256 = found
+    try:
+        table = day_effects.parse_calendar(event.calendar)
+    except FieldError as error:
+        raise Refused(
+            error.code, error.field or "calendar", error.value, error.expected or "a calendar"
+        ) from None
+    partition = context.partition
+    partition.manifest.calendar_sha256 = found
+    partition.days.calendar = table
+    partition.day_factors = day_effects.in_use(partition.days)
+    partition.touch("days")
 
 
 def promotion_scheduled(context: Context, event: PromotionScheduled) -> None:

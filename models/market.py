@@ -83,6 +83,7 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
     if epoch is None or posterior is None:
         return None
     state.epoch = None
+    effects_book.closed(partition, epoch, now_ms)
     reference_visits = state.traffic.reference_per_day if state.traffic else None
     found = lessons.release(partition, state, now_ms)
     ended, doubts = lessons.plausible_traffic(
@@ -123,6 +124,7 @@ def begin_epoch(
         in_stock=in_stock(state),
         traffic_feed=state.traffic is not None,
     )
+    effects_book.opened(partition, state, now_ms)
     reschedule(partition, state)
 
 

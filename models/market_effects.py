@@ -29,6 +29,7 @@ EVIDENCE_KEPT_PER_DAY = 1.0 - 1.0 / 730.0  # evidence of two years ago has lost 
 SPREAD_MAX = 1.0  # variance of ln demand above which a product is too unknown to teach others
 SURPRISE_SDS_MAX = 4.0
 FEATURE_MAX = 2.0
+LOG_RATE_MAX = 16.0  # ln order lines a day that one product is expected to reach at most
 REGRESSORS = 5
 SUMS = REGRESSORS * (REGRESSORS + 3) // 2
 # Prior sds of psi, of the memory gap's reacting part, and of the prior's common errors; the

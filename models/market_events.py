@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from models import demand, effects_book, epoch, returns_book
+from models import demand, effects_book, epoch, returns_book, searches
 from models.cohorts import Cancelled
 from models.context import Context, Refused
 from models.market import (
@@ -53,6 +53,7 @@ def order_placed(
         state.late_orders += 1
     else:
         state.epoch = counted
+        effects_book.ordered(context.partition, state, event.channel)
         count_on(context.partition, state, context.now_ms)
         if counted.orders % FAST_SALES_LOOK_EVERY == 0:
             _look_at_rate_of_sale(context, state, entry)
@@ -196,7 +197,10 @@ def traffic_counted(
         return
     weight = min(days / TRAFFIC_AVERAGE_DAYS, 1.0)
     average = state.traffic.average_per_day + weight * (per_day - state.traffic.average_per_day)
-    state.traffic = Traffic(state.traffic.reference_per_day, average, to_ms)
+    searches.teach(context.partition.today, state.traffic, event.visits, days)
+    context.partition.touch("today")
+    counted = replace(state.traffic, average_per_day=average, counted_to_ms=to_ms)
+    state.traffic = effects_book.searched(state.traffic, counted, event.searches, days)
     if state.epoch is not None:
         state.epoch = epoch.add_visits(state.epoch, event.visits, from_ms, to_ms)
         count_on(context.partition, state, context.now_ms)

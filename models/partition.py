@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from models import day_effects
 from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.epoch import Observation
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
 from schemas.codec import canonical
-from schemas.effects import CategoryEffects
+from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.errors import EngineError
 from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
 from schemas.policy import DEFAULT_POLICY_TEXT, Policy, parse_policy, policy_sha256
@@ -36,7 +37,9 @@ EpochObserver = Callable[[CatalogueEntry, OpenEpoch, Observation, int], None]
 It only looks on: nothing it does may reach the state."""
 
 MANIFEST_KEY = b"manifest"
-SHARED_RECORDS = ("policy", "prior", "promotions", "returns")
+SHARED_RECORDS = (
+    "channels", "days", "policy", "prior", "promotions", "returns", "searches", "today",
+)  # fmt: skip
 
 
 class PolicyRecord(msgspec.Struct, frozen=True):
@@ -63,6 +66,11 @@ class PartitionState:
         self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
         self.cohorts_by_day: dict[int, dict[tuple[str, str], None]] = {}
         self.effects: dict[str, CategoryEffects] = {}
+        self.today = Today()
+        self.days = DayEffects()
+        self.day_factors = day_effects.in_use(self.days)
+        self.channels = ChannelEffects()
+        self.searches = SearchEffect()
         self.promotions: tuple[Promotion, ...] = ()
         self.policy: Policy = parse_policy(DEFAULT_POLICY_TEXT)
         self.policy_text = DEFAULT_POLICY_TEXT
@@ -181,6 +189,8 @@ class PartitionState:
             found = self.cohorts.get(sku, {}).get(name)
         elif kind == "effects":
             found = self.effects[rest]
+        elif kind in ("channels", "days", "searches", "today"):
+            found = getattr(self, kind)
         elif kind == "policy":
             found = PolicyRecord(self.policy_text)
         elif kind == "prior":
@@ -236,6 +246,15 @@ class PartitionState:
             _, name = _cohort_name(rest)
             cohort = msgspec.json.decode(value, type=ReturnCohort)
             self.put_cohort(name, cohort)
+        elif kind == "days":
+            self.days = msgspec.json.decode(value, type=DayEffects)
+            self.day_factors = day_effects.in_use(self.days)
+        elif kind == "channels":
+            self.channels = msgspec.json.decode(value, type=ChannelEffects)
+        elif kind == "searches":
+            self.searches = msgspec.json.decode(value, type=SearchEffect)
+        elif kind == "today":
+            self.today = msgspec.json.decode(value, type=Today)
         elif kind == "effects":
             self.effects[rest] = msgspec.json.decode(value, type=CategoryEffects)
         elif kind == "policy":

@@ -68,7 +68,9 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     )
     handling, source = _handling(partition, entry, cost_minor)
     horizon, stock_units = _horizon(partition, state, entry, request.now_ms)
-    market = effects_book.present(partition, state, horizon, log_rival(state, rivals))
+    market = effects_book.present(
+        partition, state, posterior, request.now_ms, horizon, log_rival(state, rivals)
+    )
     full = _demand_row(partition.policy.objective, state, posterior, rivals, returns, market)
     full = full._replace(
         return_cost=handling / reference,

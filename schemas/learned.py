@@ -61,7 +61,8 @@ class OpenEpoch(Struct, frozen=True, kw_only=True, gc=False):
     ``ln_price`` is ln(P / P_ref), ``ln_rival`` ln(P_c / P_ref) or None while no rival is known,
     ``control`` the part of ``ln_price`` that was not exogenous. ``exposure_days`` is in-stock time
     up to ``accrued_ms``. With a traffic feed ``visits`` is a number and replaces it;
-    ``covered_orders`` are then the orders up to the last report.
+    ``covered_orders`` are then the orders up to the last report. ``rate_micro`` is what the epoch
+    adds to its partition's expected order lines a day, in millionths.
     """
 
     start_ms: int
@@ -77,6 +78,7 @@ class OpenEpoch(Struct, frozen=True, kw_only=True, gc=False):
     exposure_days: float = 0.0
     visits: float | None = None
     covered_orders: int = 0
+    rate_micro: int = 0
 
 
 class PriorSource(Struct, frozen=True, kw_only=True, gc=False):

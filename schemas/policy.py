@@ -33,6 +33,7 @@ class ObjectivePolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     return_rate_max: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.9
     rival_sensitivity: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
     rival_threshold_log: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.03
+    rival_response: bool = False
     expert_markup_ratio: Annotated[float, Meta(gt=1.0, le=100.0)] = 2.0
 
 

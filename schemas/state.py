@@ -71,11 +71,18 @@ class Stock(Struct, frozen=True, gc=False):
 
 
 class Traffic(Struct, frozen=True, gc=False):
-    """Visits per day: the reference (fixed by the first count) and the present average."""
+    """Visits per day: the reference (fixed by the first count) and the present average.
+
+    ``searches_per_day`` is their present average, None where none were ever counted; ``search_log``
+    is the ln of the last count over it, and ``report_days`` how long that counted.
+    """
 
     reference_per_day: float
     average_per_day: float
     counted_to_ms: int
+    searches_per_day: float | None = None
+    search_log: float = 0.0
+    report_days: float = 1.0
 
 
 class GateEntry(Struct, kw_only=True):

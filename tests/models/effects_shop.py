@@ -59,6 +59,9 @@ def learn_day(partition: PartitionState, day: Day) -> None:
             in_stock=None,
             orders=orders,
         )
+        effects_book.opened(partition, state, start_ms)
+        if state.epoch.rate_micro:
+            partition.today.orders += orders
         market.close_epoch(partition, state, start_ms + DAY_MS)
 
 

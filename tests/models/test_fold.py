@@ -643,12 +643,41 @@ def test_an_heir_keeps_its_inheritance_when_the_prior_changes(shop: Partition) -
     assert shop.engine.state.skus["A2"].posterior == before
 
 
-def test_a_calendar_is_noted_by_its_hash(shop: Partition) -> None:
-    calendar = {"2026-11-27": {"kind": "black friday"}}
-    sha256 = hashlib.sha256(canonical(calendar)).hexdigest()
-    sent = {"calendar": calendar, "calendar_sha256": sha256}
+def calendar(table: dict[str, Any]) -> dict[str, Any]:
+    return {"calendar": table, "calendar_sha256": hashlib.sha256(canonical(table)).hexdigest()}
+
+
+def test_a_calendar_is_kept_and_known_by_its_hash(shop: Partition) -> None:
+    sent = calendar({"2026-11-27": "black friday", "2026-12-25": ["christmas_day", "pay_day"]})
     assert shop.send("calendar_published", at(hours=1), **sent) == NOTHING
-    assert shop.engine.state.manifest.calendar_sha256 == sha256
+    state = shop.engine.state
+    assert state.manifest.calendar_sha256 == sent["calendar_sha256"]
+    assert state.days.calendar == {
+        "2026-11-27": ("black_friday",), "2026-12-25": ("christmas_day", "pay_day"),
+    }  # fmt: skip
+    assert shop.stored[b"days"] == canonical(state.days)
+
+
+BAD_CALENDARS = [
+    # table, field, value, expected
+    ({"27.11.2026": ["x"]}, "calendar", "27.11.2026", "dates as 2026-11-27"),
+    ({"2026-02-30": ["x"]}, "calendar", "2026-02-30", "dates as 2026-11-27"),
+    ({"2026-11-27": {"kind": "x"}}, "calendar.2026-11-27", "{'kind': 'x'}",
+     "a kind, or a list of 1 to 16"),
+    ({"2026-11-27": []}, "calendar.2026-11-27", "[]", "a kind, or a list of 1 to 16"),
+    ({"2026-11-27": ["Black!"]}, "calendar.2026-11-27", "Black!",
+     "kinds in lower case, at most 64 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "field", "value", "expected"), BAD_CALENDARS)
+def test_a_wrong_calendar_is_a_dead_letter(shop: Partition, table, field, value, expected) -> None:
+    before = canonical(shop.engine.state.days)
+    (letter,) = shop.send("calendar_published", at(hours=1), **calendar(table)).letters
+    found = [letter.headers[f"dl_{name}"] for name in ("error", "field", "value", "expected")]
+    assert found == ["invalid_calendar", field, value, expected]
+    assert canonical(shop.engine.state.days) == before
+    assert shop.engine.state.manifest.calendar_sha256 is None
 
 
 def test_another_engine_is_noted_and_told(shop: Partition) -> None:

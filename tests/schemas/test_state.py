@@ -9,7 +9,7 @@ import pytest
 
 from models.partition import PolicyRecord, PromotionsRecord
 from schemas.codec import canonical
-from schemas.effects import CategoryEffects
+from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.learned import DemandPrior, ReturnCohort, ReturnPool
 from schemas.outputs import Alert, PriceDecided
 from schemas.state import (
@@ -34,6 +34,10 @@ STATE_RECORDS: dict[str, Any] = {
     "returns": ReturnPool,
     "promotions": PromotionsRecord,
     "effects": CategoryEffects,
+    "days": DayEffects,
+    "channels": ChannelEffects,
+    "searches": SearchEffect,
+    "today": Today,
     "manifest": Manifest,
 }
 
