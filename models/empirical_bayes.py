@@ -133,32 +133,42 @@ def refresh(
 
 
 def _em_step(catalogue: _Catalogue, old: _Parameters, start: _Parameters) -> _Parameters:
-    """One expectation step, then each group of parameters given the others."""
-    products, categories = len(catalogue.category), len(catalogue.names)
-    inverse = np.linalg.inv(old.cov)
-    explained = old.mean + catalogue.attributes @ old.weights
-    centre = explained + old.offsets[catalogue.category]
-    spread = np.linalg.inv(catalogue.precision + inverse)
-    theta = np.einsum("nij,nj->ni", spread, catalogue.shift + centre @ inverse)
+    """One expectation step, then each group of parameters given the others.
 
-    counts = np.bincount(catalogue.category, minlength=categories)[:, None, None]
-    sums = np.zeros((categories, 4))
-    np.add.at(sums, catalogue.category, theta - catalogue.attributes @ old.weights)
-    # the mean with the offsets integrated out, then the offsets given the mean
-    between = np.linalg.inv(old.category_cov + old.cov / counts)
+    A category's offset is learned from its products' likelihoods with their own spread integrated
+    out, so that its covariance says how well the data know it.
+    """
+    products, categories = len(catalogue.category), len(catalogue.names)
+    of = catalogue.category
+    inverse = np.linalg.inv(old.cov)
+    spread = np.linalg.inv(catalogue.precision + inverse)
+    passed = catalogue.precision @ spread  # [product, 4, 4]
+    seen = catalogue.precision - passed @ catalogue.precision  # (P^-1 + S)^-1
+    told = catalogue.shift - np.einsum("nij,nj->ni", passed, catalogue.shift)
+    # the offsets around the mean, products integrated out
+    explained = catalogue.attributes @ old.weights
+    known, pulled = np.zeros((categories, 4, 4)), np.zeros((categories, 4))
+    np.add.at(known, of, seen)
+    np.add.at(pulled, of, told - np.einsum("nij,nj->ni", seen, explained))
+    prior_precision = np.linalg.inv(old.category_cov)
+    offset_cov = np.linalg.inv(known + prior_precision)
+    # the mean with the offsets integrated out too, then the offsets given the mean
+    kept = known @ offset_cov
+    between = known - kept @ known
     anchor = MEAN_PRIOR_CATEGORIES * np.linalg.inv(old.category_cov + old.cov)
-    pulls = np.einsum("cij,cj->i", between, sums / counts[:, 0]) + anchor @ start.mean
+    pulls = (pulled - np.einsum("cij,cj->ci", kept, pulled)).sum(axis=0) + anchor @ start.mean
     mean = np.linalg.solve(between.sum(axis=0) + anchor, pulls)
-    offset_cov = np.linalg.inv(counts * inverse + np.linalg.inv(old.category_cov))
-    offsets = np.einsum("cij,cj->ci", offset_cov, (sums - counts[:, 0] * mean) @ inverse)
-    rest = theta - mean - offsets[catalogue.category]
+    offsets = np.einsum("cij,cj->ci", offset_cov, pulled - known @ mean)
+    centre = mean + explained + offsets[of]
+    theta = np.einsum("nij,nj->ni", spread, catalogue.shift + centre @ inverse)
+    rest = theta - mean - offsets[of]
     gram = catalogue.attributes.T @ catalogue.attributes
     ridge = ATTRIBUTE_PRIOR_PRODUCTS * np.eye(len(gram))
     weights = np.linalg.solve(gram + ridge, catalogue.attributes.T @ rest + ridge @ start.weights)
     error = rest - catalogue.attributes @ weights
-    # the offsets are uncertain too: without their part the spread of a small category is too small
-    unsure = spread.sum(axis=0) + (counts * offset_cov).sum(axis=0)
-    cov = (COV_PRIOR_PRODUCTS * start.cov + unsure + error.T @ error) / (
+    # a product's distance from its centre is as uncertain as the centre where its data know it
+    unsure = np.einsum("nji,njk,nkl->il", passed, offset_cov[of], passed)
+    cov = (COV_PRIOR_PRODUCTS * start.cov + spread.sum(axis=0) + unsure + error.T @ error) / (
         COV_PRIOR_PRODUCTS + products
     )
     category_cov = (
