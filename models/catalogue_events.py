@@ -4,12 +4,12 @@ import math
 
 from msgspec.structs import replace
 
-from models import gate
+from models import coldstart, gate
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
 from models.partition import PartitionState
-from models.prior import INHERITED, adapt, inherit
+from models.prior import INHERITED, adapt, inherit, widened
 from schemas.events import CostChanged, ProductListed, ProductRetired, time_ms
 from schemas.state import CatalogueEntry, SkuState
 
@@ -80,6 +80,8 @@ def _new_state(context: Context, event: ProductListed) -> SkuState:
     predecessor = None
     if event.predecessor is not None and event.succession == "replaces":
         predecessor = partition.skus[event.predecessor]
+    if event.predecessor is not None and event.succession == "demotes":
+        _move_down(partition, partition.skus[event.predecessor])
     if predecessor is not None and predecessor.posterior is not None:
         state.posterior = inherit(predecessor.posterior, context.now_ms)
         state.prior_kind = f"{INHERITED}{event.predecessor}"
@@ -92,7 +94,15 @@ def _new_state(context: Context, event: ProductListed) -> SkuState:
             prior_hash=partition.prior_sha256,
         )
         state.prior_kind = source.kind
+    state.passport = coldstart.passport(partition.prior, partition.prior_sha256, event.attributes)
     return state
+
+
+def _move_down(partition: PartitionState, state: SkuState) -> None:
+    """A product that stays below its successor sells to others now: its belief widens."""
+    if state.posterior is not None:
+        state.posterior = widened(state.posterior)
+        partition.touch(f"sku/{state.sku}")
 
 
 def _require_family(partition: PartitionState, event: ProductListed, family: str) -> None:

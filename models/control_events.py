@@ -5,7 +5,7 @@ import math
 
 import msgspec
 
-from models import breaker, day_effects, effects_book, returns_book
+from models import breaker, coldstart, day_effects, effects_book, returns_book
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
@@ -81,6 +81,10 @@ def prior_published(context: Context, event: PriorPublished) -> None:
         )
         state.posterior = exchange(state.posterior, begun, begins, settings)
         state.prior_kind = source.kind
+        graduated_ms = None if state.passport is None else state.passport.graduated_ms
+        state.passport = coldstart.passport(
+            prior, event.prior_sha256, entry.attributes, graduated_ms
+        )
         partition.touch(f"sku/{sku}")
 
 

@@ -28,7 +28,10 @@ EPOCHS_MAX = 128  # of one product
 
 
 class Taught(NamedTuple):
-    """One closed epoch: event time of its end, days; features; count and exposure; mark-up."""
+    """One closed epoch: event time of its end, days; features; count and exposure; mark-up.
+
+    The exposure has what is believed of the market's other effects in it.
+    """
 
     end_days: float
     ln_price: float
@@ -117,7 +120,7 @@ class EpochHistory:
                 features.ln_rival,
                 features.control,
                 seen.orders,
-                seen.exposure_days,
+                seen.exposure_days * math.exp(seen.offset),
                 ln_markup,
             )
         )

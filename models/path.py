@@ -4,7 +4,7 @@ import math
 from hashlib import blake2b
 from typing import NamedTuple
 
-from models import breaker, demand, guards
+from models import breaker, coldstart, demand, guards
 from models.partition import PartitionState
 from models.pose import Posed
 from models.tile import Solution
@@ -13,8 +13,8 @@ from models.tile import Solution
 class PricePath(NamedTuple):
     """Prices on the way, minor units, and the whole price that it ends at.
 
-    ``optimum_minor`` is where the objective is highest; ``aimed_minor`` after exploration or the
-    expert's price. ``exogenous_log`` is what exploration added to the log price in the end.
+    ``optimum_minor`` is where the objective is highest; ``aimed_minor`` after the expert's share
+    and exploration. ``exogenous_log`` is what exploration added to the log price in the end.
     """
 
     finite: bool
@@ -26,6 +26,7 @@ class PricePath(NamedTuple):
     moves: tuple[guards.Move, ...]
     wanted_minor: int
     exogenous_log: float
+    expert_share: float
 
     @property
     def floor_forced(self) -> bool:
@@ -37,6 +38,7 @@ EPOCH = "epoch"  # the trigger at which a new probe is drawn; others keep the pr
 EXPLORATION = "exploration"
 PROBE_KEPT = "exploration kept"
 EXPERT = "expert price"
+BLEND = "blend with the expert price"
 OPTIMUM = "with stock and risk"
 
 
@@ -48,14 +50,17 @@ def price_path(
     reference = posed.reference_minor
     finite = frictionless.finite and full.finite
     optimum = full.price * reference if finite else float(reference)
-    aimed, aim = _aim(partition, posed, optimum, finite)
+    base, aim, share = _base(partition, posed, optimum, finite)
+    aimed, aim = (
+        (base, aim) if aim == EXPERT or not finite else _probed(partition, posed, base, aim)
+    )
     moves = guards.clamp(aimed, posed.allowed)
     after = moves[-1].after_minor if moves else aimed
     wanted = guards.round_to_tick(after, posed.allowed, tick)
     exogenous = 0.0
     if aim in (EXPLORATION, PROBE_KEPT):
-        plain_moves = guards.clamp(optimum, posed.allowed)
-        plain = plain_moves[-1].after_minor if plain_moves else optimum
+        plain_moves = guards.clamp(base, posed.allowed)
+        plain = plain_moves[-1].after_minor if plain_moves else base
         exogenous = math.log(wanted / guards.round_to_tick(plain, posed.allowed, tick))
     return PricePath(
         finite=finite,
@@ -67,20 +72,41 @@ def price_path(
         moves=moves,
         wanted_minor=wanted,
         exogenous_log=exogenous,
+        expert_share=share,
     )
 
 
-def _aim(
+def expert_price_minor(partition: PartitionState, posed: Posed) -> float:
+    """Cost plus by what is known of habits, minor units; not rounded."""
+    markup = coldstart.expert_markup(
+        partition.prior, posed.entry.category, partition.policy.objective.expert_markup_ratio
+    )
+    return markup * posed.unit_cost_minor / posed.entry.kept_share
+
+
+def _base(
     partition: PartitionState, posed: Posed, optimum: float, finite: bool
-) -> tuple[float, str]:
-    """Where to aim: the expert's price while demand may be inelastic, a probe where it teaches."""
-    state, policy = posed.state, partition.policy
+) -> tuple[float, str, float]:
+    """The aim before exploration, its name, and the expert's share in it.
+
+    The expert's price alone while demand may be inelastic; a blend until the product graduates.
+    """
     if not finite:
-        return optimum, OPTIMUM
+        return optimum, OPTIMUM, 0.0
     if is_unproven(partition, posed):
-        markup = policy.objective.expert_markup_ratio
-        return markup * posed.unit_cost_minor / posed.entry.kept_share, EXPERT
-    decision = policy.decision
+        return expert_price_minor(partition, posed), EXPERT, 1.0
+    if posed.state.passport is None or posed.state.passport.graduated_ms is not None:
+        return optimum, OPTIMUM, 0.0
+    share = coldstart.expert_share(partition.prior, posed.posterior)
+    if share <= 0.0:
+        return optimum, OPTIMUM, 0.0
+    expert = expert_price_minor(partition, posed)
+    return coldstart.blended(optimum, expert, share), BLEND, share
+
+
+def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> tuple[float, str]:
+    """A probe beside the aim where it teaches more than it costs; else the aim itself."""
+    state, decision = posed.state, partition.policy.decision
     size = abs(posed.full.elasticity)
     cost_share = 0.5 * size * max(size - 1.0, 0.0) * decision.exploration_log**2
     if (
@@ -91,10 +117,10 @@ def _aim(
     ):
         probe_log = state.published_exogenous_log
         if probe_log != 0.0 and posed.request.trigger != EPOCH:
-            return optimum * math.exp(probe_log), PROBE_KEPT
+            return base * math.exp(probe_log), PROBE_KEPT
         sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
-        return optimum * math.exp(sign * decision.exploration_log), EXPLORATION
-    return optimum, OPTIMUM
+        return base * math.exp(sign * decision.exploration_log), EXPLORATION
+    return base, aim
 
 
 def is_unproven(partition: PartitionState, posed: Posed) -> bool:

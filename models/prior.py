@@ -136,11 +136,20 @@ def inherit(
     ------
     ValueError : widening is below 1
     """
+    base = widened(rebase(predecessor, ln_shift), widening)
+    return replace(base, epochs=0, orders=0, updated_ms=now_ms, begun_ms=now_ms)
+
+
+def widened(posterior: DemandPosterior, widening: float = INHERIT_WIDENING) -> DemandPosterior:
+    """The belief with its covariance times ``widening``: what a product in a new place knows.
+
+    Raises
+    ------
+    ValueError : widening is below 1
+    """
     if not widening >= 1.0:
         raise ValueError(f"widening was {widening}; expected 1 or more")
-    base = rebase(predecessor, ln_shift)
-    cov = _covariance([entry * widening for entry in base.cov])
-    return replace(base, cov=cov, epochs=0, orders=0, updated_ms=now_ms, begun_ms=now_ms)
+    return replace(posterior, cov=_covariance([entry * widening for entry in posterior.cov]))
 
 
 def exchange(

@@ -29,14 +29,15 @@ Floats = NDArray[np.float64]
 
 ROUNDS = 3  # of new modes under the prior learned so far
 EM_STEPS = 60
+FRESH_STEPS = 2
 NEWTON_STEPS = 25
 STEP_MAX = 1.0  # in any coefficient: Newton's method is damped far from the mode
 MODE_TOLERANCE = 1e-6
 LN_MEAN_MAX = 30.0
 DISPERSION_MIN, DISPERSION_MAX = 0.005, 1.0
 OUTLIER_SDS = 6.0
-HABIT_LOG_SD_MIN = 0.05
 LERNER_ELASTICITY_MAX = -1.25  # mark-ups are compared where they are finite
+SHARE_PRIOR, SHARE_PRIOR_CATEGORIES = 0.5, 5.0  # the expert's share before a category has told
 
 
 class Beliefs(NamedTuple):
@@ -90,7 +91,7 @@ def update(prior: DemandPrior, episodes: Episodes, source: str) -> DemandPrior:
         raise ValueError("episodes had no product; expected one or more")
     initial = beginnings(prior, episodes)
     posterior = posteriors(episodes, initial, prior.dispersion)
-    fresh = refresh(prior, _members(episodes, initial, posterior), source)
+    fresh = refresh(prior, _members(episodes, initial, posterior), source, em_steps=FRESH_STEPS)
     fresh = replace(fresh, dispersion=dispersion_of(episodes, posterior))
     return with_habits(with_attribute_covariance(fresh, episodes), episodes, posterior)
 
@@ -179,31 +180,43 @@ def with_attribute_covariance(prior: DemandPrior, episodes: Episodes) -> DemandP
 
 
 def with_habits(prior: DemandPrior, episodes: Episodes, posterior: Beliefs) -> DemandPrior:
-    """Note what categories were sold at, and how far that lies from the best mark-up.
+    """Note what categories were sold at, and how much an expert who knows it deserves to count.
 
-    The best ln mark-up is Lerner's, at each product's posterior elasticity (at most -1.25, where it
-    is still finite); its distance from the category's habit is taken over all costed products.
+    Each known category is taken for an unknown one: the model has the mean and the attributes, the
+    expert the habit of the other categories. The expert's share is the weight that would have
+    brought the blend of their ln mark-ups nearest to the best one, Lerner's at the posterior
+    elasticity (at most -1.25, where it is still finite), steadied by five categories at a half.
     """
-    habits: dict[str, float] = {}
     categories = np.array(episodes.categories)
-    for name in sorted(dict.fromkeys(episodes.categories)):
-        of_it = (categories == name) & episodes.costed
-        if of_it.any():
-            habits[name] = float(episodes.ln_markup[of_it].mean())
-    if not habits:
+    names = sorted(dict.fromkeys(categories[episodes.costed].tolist()))
+    if not names:
         return prior
+    of = np.searchsorted(names, categories[episodes.costed])
+    habits = np.bincount(of, episodes.ln_markup[episodes.costed]) / np.bincount(of)
+    without = prior.mean[1] + standard_attributes(prior, episodes)[episodes.costed] @ np.array(
+        [effect.weights[1] for effect in prior.attribute_effects.values()]
+    )
+    best, model = _ln_markup(posterior.mean[episodes.costed, 1]), _ln_markup(without)
+    others = (habits.sum() - habits) / max(len(names) - 1, 1)
+    share = SHARE_PRIOR
+    apart = model - others[of]
+    if len(names) > 1 and np.any(apart):
+        found = float(np.clip(apart @ (model - best) / (apart @ apart), 0.0, 1.0))
+        weight = SHARE_PRIOR_CATEGORIES
+        share = (len(names) * found + weight * SHARE_PRIOR) / (len(names) + weight)
+    markups = dict(zip(names, np.exp(habits).tolist(), strict=True))
     known = {
-        name: replace(effect, habit_markup=float(np.exp(habits[name])))
-        if name in habits
-        else effect
+        name: replace(effect, habit_markup=markups.get(name, effect.habit_markup))
         for name, effect in prior.categories.items()
     }
-    elasticity = np.minimum(posterior.mean[episodes.costed, 1], LERNER_ELASTICITY_MAX)
-    best = np.log(elasticity / (1.0 + elasticity))
-    expert = np.array([habits[name] for name in categories[episodes.costed]])
-    sd = max(float(np.sqrt(np.mean((best - expert) ** 2))), HABIT_LOG_SD_MIN)
-    mean = float(np.exp(np.mean(list(habits.values()))))
-    return replace(prior, categories=known, habit_markup=mean, habit_log_sd=sd)
+    mean = float(np.exp(habits.mean()))
+    return replace(prior, categories=known, habit_markup=mean, expert_share=share)
+
+
+def _ln_markup(elasticity: Floats) -> Floats:
+    """ln of Lerner's mark-up over unit cost."""
+    elastic = np.minimum(elasticity, LERNER_ELASTICITY_MAX)
+    return np.asarray(np.log(elastic / (1.0 + elastic)))
 
 
 def _members(episodes: Episodes, initial: Beliefs, posterior: Beliefs) -> list[Member]:

@@ -2,11 +2,13 @@
 
 import math
 
-from models import demand
+from models import coldstart, demand
 from models.greeks import to_minor
-from models.path import PricePath
+from models.partition import PartitionState
+from models.path import PricePath, expert_price_minor
 from models.pose import Posed
 from models.tile import Evaluation
+from schemas.events import rfc3339
 from schemas.outputs import (
     BreakerView,
     Clamp,
@@ -14,6 +16,7 @@ from schemas.outputs import (
     DecisionRecord,
     DemandView,
     Greeks,
+    PassportView,
     ReturnView,
     Step,
     StockView,
@@ -28,7 +31,12 @@ def minor_greeks(at: Evaluation, posed: Posed) -> Greeks:
 
 
 def build_record(
-    posed: Posed, path: PricePath, at: Evaluation, steps_at: Evaluation, after: BreakerState
+    partition: PartitionState,
+    posed: Posed,
+    path: PricePath,
+    at: Evaluation,
+    steps_at: Evaluation,
+    after: BreakerState,
 ) -> DecisionRecord:
     """Explain one decision.
 
@@ -69,6 +77,25 @@ def build_record(
         objective_per_day_minor=at.objectives[-1] * per_day,
         objective_sd_minor=at.profit_sd * posed.reference_minor,
         market=posed.market.told,
+        passport=_passport_view(partition, posed, path),
+    )
+
+
+def _passport_view(partition: PartitionState, posed: Posed, path: PricePath) -> PassportView:
+    state, known = posed.state, posed.state.passport
+    graduated_ms = None if known is None else known.graduated_ms
+    return PassportView(
+        prior=state.prior_kind,
+        prior_sha256=partition.prior_sha256[: coldstart.PRIOR_DIGITS]
+        if known is None
+        else known.prior,
+        orders=posed.posterior.orders,
+        confidence=coldstart.confidence(partition.prior, posed.posterior),
+        attribute_distance=None if known is None else known.attribute_distance,
+        expert_share=path.expert_share,
+        expert_price_minor=expert_price_minor(partition, posed),
+        graduated_at=None if graduated_ms is None else rfc3339(graduated_ms),
+        graduates_when=coldstart.graduation_rule(partition.policy),
     )
 
 

@@ -3,7 +3,9 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, gate, guards
+from msgspec.structs import replace
+
+from models import breaker, coldstart, demand, gate, guards
 from models.context import Output, Placed, alert
 from models.market import begin_epoch, close_epoch, reschedule
 from models.partition import PartitionState
@@ -81,10 +83,34 @@ def settle(
     if decision.status == "published":
         outputs.append(Placed(request.offset, Output(topics.PRICES_LATEST.name, key, value)))
         outputs.extend(_remember(partition, posed, path, chosen_minor))
+    outputs.extend(_graduation(partition, posed))
     state.stock_at_decision_units = None if state.stock is None else state.stock.on_hand
     reschedule(partition, state)
     partition.touch(f"sku/{state.sku}")
     return outputs
+
+
+def _graduation(partition: PartitionState, posed: Posed) -> list[Placed]:
+    """Let a product graduate, once: from here on its price is the model's alone."""
+    state, request = posed.state, posed.request
+    known = state.passport
+    if known is None or known.graduated_ms is not None:
+        return []
+    if not coldstart.may_graduate(posed.posterior, partition.policy):
+        return []
+    state.passport = replace(known, graduated_ms=request.now_ms)
+    low, high = demand.elasticity_interval(posed.posterior)
+    message = f"{state.sku} is known by its own orders: elasticity {low:.2f} to {high:.2f}"
+    evidence = {
+        "orders": posed.posterior.orders,
+        "elasticity_low": low,
+        "elasticity_high": high,
+        "confidence": coldstart.confidence(partition.prior, posed.posterior),
+        "rule": coldstart.graduation_rule(partition.policy),
+    }
+    return [
+        alert(partition, request.offset, request.now_ms, "graduated", state.sku, message, evidence)
+    ]
 
 
 def _assess(
@@ -203,7 +229,6 @@ def _decision(
     price_minor = chosen_minor if published else state.published_minor
     number = partition.manifest.partition
     valid_ms = request.now_ms + int(partition.policy.decision.valid_days * DAY_MS)
-    sd = math.sqrt(posed.full.elasticity_variance)
     return PriceDecided(
         price_id=f"{number}-{request.offset}-{state.sku}",
         sku=state.sku,
@@ -218,12 +243,12 @@ def _decision(
         effective_from=rfc3339(request.now_ms) if published else None,
         valid_until=rfc3339(valid_ms) if published else None,
         reasons=verdict.reasons,
-        confidence=round(max(0.0, 1.0 - 1.645 * sd / max(abs(posed.full.elasticity), 1e-9)), 4),
+        confidence=round(coldstart.confidence(partition.prior, posed.posterior), 4),
         acceptable=_acceptable(partition, posed, at, chosen_minor) if at.finite else None,
         exogenous_log=_exogenous_log(posed, path, chosen_minor),
         greeks=minor_greeks(at, posed) if at.finite else None,
         record=(
-            build_record(posed, path, at, steps_at, after)
+            build_record(partition, posed, path, at, steps_at, after)
             if at.finite and steps_at.finite
             else None
         ),

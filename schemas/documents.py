@@ -64,6 +64,7 @@ UNITS = {
     "version": "1, 2, 3 and so on for each SKU, without a gap",
     "partition": "partition number, from 0",
     "offset": "offset in the partition, from 0",
+    "attribute_distance": "in typical distances of the products trained on, no unit",
     "exogenous_log": "natural logarithm of the price ratio",
     "probability_inelastic": "probability, 0 to 1",
     "elasticity": "d ln(units) / d ln(price), no unit",

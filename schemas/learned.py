@@ -182,8 +182,8 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     the covariance of the standardised numeric attributes in the order of their names, an upper
     triangle by rows; empty: uncorrelated. ``habit_markup`` is the geometric mean over categories of
     what their products were sold at, a multiple of unit cost over kept share: the expert's price
-    where a category is unknown. ``habit_log_sd`` is how far the best ln price lies from the
-    expert's, by the products trained on.
+    where a category is unknown. ``expert_share`` is the expert's part in the price of a product of
+    an unknown category (`models.coldstart`).
     """
 
     version: int = 1
@@ -197,7 +197,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     dispersion: float = 0.2
     attribute_cov: tuple[float, ...] = ()
     habit_markup: float | None = None
-    habit_log_sd: float = 0.2
+    expert_share: float = 0.5
     training: TrainingRecord | None = None
     clusters: Clusters | None = None
 
@@ -215,8 +215,8 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError("Expected a number above 0 - at `$.known_level_sd`")
         if not 0.0 < self.dispersion < 10.0:
             raise ValueError("Expected a number above 0 and below 10 - at `$.dispersion`")
-        if not self.habit_log_sd > 0.0:
-            raise ValueError("Expected a number above 0 - at `$.habit_log_sd`")
+        if not 0.0 <= self.expert_share <= 1.0:
+            raise ValueError("Expected a number from 0 to 1 - at `$.expert_share`")
         markups = [self.habit_markup, *(found.habit_markup for found in self.categories.values())]
         if any(markup is not None and not 0.0 < markup < math.inf for markup in markups):
             raise ValueError("Expected mark-ups above 0 - at `$.habit_markup`")

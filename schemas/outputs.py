@@ -12,6 +12,7 @@ AlertKind = Literal[
     "engine_changed",
     "drift",
     "data_quality",
+    "graduated",
 ]
 
 
@@ -126,6 +127,24 @@ class Interval(Struct, frozen=True, gc=False):
     high_minor: int
 
 
+class PassportView(Struct, frozen=True, kw_only=True, gc=False):
+    """How far a product has come from its prior to a price of its own.
+
+    ``expert_share`` is the expert's part in the aim (in log price), ``expert_price_minor`` its
+    price; ``attribute_distance`` the attributes' distance from those trained on, 1 being typical.
+    """
+
+    prior: str
+    prior_sha256: str
+    orders: int
+    confidence: float
+    attribute_distance: float | None
+    expert_share: float
+    expert_price_minor: float
+    graduated_at: str | None
+    graduates_when: str
+
+
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     """Why this price: beliefs, the way from optimum to price, guards, ages of inputs."""
 
@@ -145,6 +164,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     objective_per_day_minor: float
     objective_sd_minor: float
     market: tuple[MarketEffect, ...] = ()
+    passport: PassportView | None = None
 
 
 class TapePosition(Struct, frozen=True, gc=False):

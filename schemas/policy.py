@@ -71,6 +71,7 @@ class DecisionPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     exploration_log: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.02
     exploration_elasticity_sd_min: NonNegative = 0.35
     exploration_profit_share_max: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.002
+    graduation_elasticity_sd_max: Positive = 0.5
 
     def __post_init__(self) -> None:
         if self.epoch_days_min > self.epoch_days_max:

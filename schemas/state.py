@@ -100,6 +100,16 @@ class GateEntry(Struct, kw_only=True):
     reference_price_minor: int | None = None
 
 
+class Passport(Struct, frozen=True, gc=False):
+    """Where a product's belief began: hash of the prior (its first 16 digits), distance of its
+    attributes from those trained on (1 is typical), and when it graduated (event time).
+    """
+
+    prior: str
+    attribute_distance: float | None = None
+    graduated_ms: int | None = None
+
+
 class SkuState(Struct, kw_only=True):
     """All that the fold keeps of one product, besides its catalogue entry."""
 
@@ -133,6 +143,7 @@ class SkuState(Struct, kw_only=True):
     quarantine: Quarantine | None = None
     quality_day: int | None = None
     market: MarketMemory | None = None
+    passport: Passport | None = None
 
 
 class Promotion(Struct, frozen=True, kw_only=True, gc=False):

@@ -15,7 +15,7 @@ from schemas import topics
 from schemas.errors import InputError, ServiceError
 from schemas.events import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.money import format_minor, minor_digits
-from schemas.outputs import Alert, DecisionRecord, MarketEffect, PriceDecided
+from schemas.outputs import Alert, DecisionRecord, MarketEffect, PassportView, PriceDecided
 from streams.kafka_settings import topic_name
 from streams.reader import opened, read_to_end, require_partitions
 from streams.routes import tape_partition
@@ -148,6 +148,8 @@ def _decision_parts(decision: PriceDecided) -> list[RenderableType]:
         return parts
     parts += ["", "How the price came about", _waterfall(decision, record)]
     parts += ["", "What is believed", *_beliefs(decision, record)]
+    if record.passport is not None:
+        parts += ["", "Passport", *_passport(decision, record.passport)]
     parts += ["", "What it expects", *_expectations(decision, record)]
     parts += ["", "Where it comes from", *_origin(decision, record)]
     return parts
@@ -182,6 +184,7 @@ _STEP_WORDS = {
     "exploration": "exploration (a small probe to learn from)",
     "exploration kept": "exploration, kept until its period ends",
     "expert price": "expert's mark-up, until demand is known to be elastic",
+    "blend with the expert price": "part of the expert's price, until the product is known",
 }
 
 
@@ -252,6 +255,24 @@ def _market_line(effect: MarketEffect) -> str:
     if effect.log_demand is None:
         return line
     return f"{line}, {math.expm1(effect.log_demand):+.1%} demand"
+
+
+def _passport(decision: PriceDecided, passport: PassportView) -> list[str]:
+    distance = passport.attribute_distance
+    shown = (
+        "" if distance is None else f"; attributes {distance:.1f} from those trained on (1: like)"
+    )
+    expert = _money(passport.expert_price_minor, decision.currency)
+    lines = [
+        f"  began from: {passport.prior.replace('_', ' ')}, prior {passport.prior_sha256}{shown}",
+        f"  {passport.orders} orders of its own; confidence {passport.confidence:.2f}; expert's "
+        f"price {expert}, its share {passport.expert_share:.0%}",
+    ]
+    if passport.graduated_at is None:
+        lines.append(f"  graduates at: {passport.graduates_when}")
+    else:
+        lines.append(f"  graduated {passport.graduated_at[:16].replace('T', ' ')} UTC")
+    return lines
 
 
 def _expectations(decision: PriceDecided, record: DecisionRecord) -> list[str]:

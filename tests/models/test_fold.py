@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from models.context import Output
 from models.fold import RECENT_EVENTS
@@ -464,11 +465,14 @@ def test_a_successor_inherits_what_its_predecessor_learned(shop: Partition) -> N
         shop.send("order_placed", at(hours=1 + number / 2), order_id=f"o{number}")
     shop.tick(at(days=2))
     shop.send("product_listed", at(days=3), sku="B", family="A", predecessor="A")
+    before = shop.state.posterior
     shop.send(
         "product_listed", at(days=3), sku="C", family="A", predecessor="A", succession="demotes"
     )
     skus = shop.engine.state.skus
-    assert skus["A"].posterior.orders == 12
+    # who stays below a successor sells to others now: known as before, and doubted
+    assert skus["A"].posterior == replace(before, cov=tuple(2.0 * entry for entry in before.cov))
+    assert (before.orders, skus["B"].posterior.cov) == (12, skus["A"].posterior.cov)
     assert skus["B"].posterior.mean == skus["A"].posterior.mean
     assert skus["B"].prior_kind == "predecessor A"
     assert skus["C"].posterior.mean == DEFAULT_PRIOR.mean

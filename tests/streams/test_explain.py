@@ -83,6 +83,12 @@ def test_a_decision_is_told_from_optimum_to_price_and_from_belief_to_profit(
         "  stock: 60 units for 7.0 days, of which 18.6 should sell; target left over 28.5",
         "  rivals: 12.50 EUR (median of 1 usable, 1 seen)",
         "",
+        "Passport",
+        "  began from: unseen category, prior 5b5ad4f60c3f0000; attributes 1.2 from those trained "
+        "on (1: like)",
+        "  12 orders of its own; confidence 0.42; expert's price 14.00 EUR, its share 10%",
+        "  graduates at: 20 orders",
+        "",
         "What it expects",
         "  profit 8.53 EUR a day; 8.04 EUR a day after its risk",
         "  unit cost 5.60 EUR; the shop keeps 80.0% of the shown price",
@@ -162,6 +168,19 @@ TOLD = [
         [
             "  market: rival threshold 1.84 (sd 0.21)",
             "  market: price memory -0.5 (sd 0.1), -2.0% demand",
+        ],
+    ),
+    (
+        "a product that graduated",
+        {
+            "record": {
+                "passport": GOLDEN_DECISION["record"]["passport"]
+                | {"graduated_at": "2026-01-09T00:00:00.000Z", "attribute_distance": None},
+            },
+        },
+        [
+            "  began from: unseen category, prior 5b5ad4f60c3f0000",
+            "  graduated 2026-01-09 00:00 UTC",
         ],
     ),
     (

@@ -1,0 +1,349 @@
+"""Cold start: captured profit of products that no model was trained on, by orders seen.
+
+    python -m benchmarks.cold_start [--seeds 1 2 3] [--unseen-seeds 1 2 3 4 5] [--sizes 300 1000]
+
+Each seed is a reference world (`models.world`) with 364 days of the shop's habit. Half of the
+products of the seen categories teach; the other half, and those of the unseen categories, start
+cold: from their prior they learn their own days by the fold's update, and are priced when they have
+seen so many orders. *Capture* is the true profit at the chosen price over the true best, sums over
+products, the returns known, the rival where it stands; the price is chosen by the objective without
+risk and stock, posterior means plugged in. *Expert* is cost plus by the known categories' habit;
+*no pooling* begins every product at the default mean with an elasticity's sd of 3, so that its own
+orders decide. The training-size curve has 128 days, as much as a tape's training keeps.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.harness import machine, write_result
+from models import coldstart
+from models.demand_batch import learn_many
+from models.history import EPOCHS_MAX, Episodes
+from models.maml import meta_train
+from models.prior import DEFAULT_PRIOR, adapt
+from models.prior_fit import beginnings, fit, packed_rows
+from models.world import (
+    LN_PRICE_MAX,
+    LN_PRICE_MIN,
+    PRICE_GRID,
+    Floats,
+    World,
+    WorldSettings,
+    margin,
+    return_rate,
+)
+from schemas.learned import DemandPrior
+
+DAYS = 364
+ORDERS_SEEN = (0, 5, 10, 50, 100, 500)
+NO_POOLING = replace(
+    DEFAULT_PRIOR, cov=(*DEFAULT_PRIOR.cov[:4], 9.0, *DEFAULT_PRIOR.cov[5:])
+)  # an elasticity's sd of 3
+CURVE_COLD = 1000  # products that start cold beside each size of the training-size curve
+ATTRIBUTES = tuple(f"attribute_{number}" for number in range(6))
+PACKAGES = ("numpy", "jax")
+
+
+class Market(NamedTuple):
+    """A world after its habit's history: what was seen, and who teaches and who starts cold."""
+
+    world: World
+    seen: dict[str, Floats]  # arrays [product, day]
+    teaching: np.ndarray
+    cold: np.ndarray
+    unseen: np.ndarray
+
+
+def live(
+    seed: int, settings: WorldSettings, days: int = DAYS, teaching: int | None = None
+) -> Market:
+    """Let a world live by its habit; ``teaching`` products teach, by default half of the seen."""
+    world = World(seed, settings)
+    names = ("ln_price", "exogenous_log", "ln_rival", "orders")
+    seen = {name: np.zeros((settings.products, days)) for name in names}
+    for day in range(days):
+        happened = world.step(*world.habit())
+        for name in names:
+            seen[name][:, day] = getattr(happened, name)
+    known = np.random.default_rng([seed, 7]).permutation(np.flatnonzero(~world.products.unseen))
+    count = len(known) // 2 if teaching is None else teaching
+    unseen = np.flatnonzero(world.products.unseen)
+    return Market(world, seen, np.sort(known[:count]), np.sort(known[count:]), unseen)
+
+
+def episodes(market: Market, index: np.ndarray) -> Episodes:
+    """The days of some products as epochs of a day."""
+    products = market.world.products.take(index)
+    columns = {name: column[index] for name, column in market.seen.items()}
+    shape = columns["orders"].shape
+    markup = np.log(market.world.settings.kept_share / products.unit_cost)
+    return Episodes(
+        skus=[f"P{number:06d}" for number in index],
+        categories=[f"C{number:03d}" for number in products.category],
+        attributes=[
+            dict(zip(ATTRIBUTES, row, strict=True)) for row in products.attributes.tolist()
+        ],
+        end_days=np.tile(np.arange(1.0, shape[1] + 1.0), (shape[0], 1)),
+        ln_price=columns["ln_price"],
+        ln_rival=columns["ln_rival"],
+        rival_known=np.ones(shape, dtype=np.bool_),
+        control=columns["ln_price"] - columns["exogenous_log"],
+        orders=columns["orders"],
+        exposure_days=np.ones(shape),
+        ln_markup=markup + columns["ln_price"].mean(axis=1),
+        costed=np.ones(shape[0], dtype=np.bool_),
+    )
+
+
+class Belief(NamedTuple):
+    """Elasticity's mean and variance [product] once so many orders were seen, and who saw them."""
+
+    elasticity: Floats
+    variance: Floats
+    reached: np.ndarray
+
+
+def learned(prior: DemandPrior, cold: Episodes) -> dict[int, Belief]:
+    """Learn each product's own days from its prior on; beliefs at the first reach of each K."""
+    begun = beginnings(prior, cold)
+    mean, cov = begun.mean, packed_rows(begun.cov)
+    total = np.zeros(len(mean))
+    found = {
+        k: Belief(mean[:, 1].copy(), cov[:, 4].copy(), total >= k if k == 0 else total < 0)
+        for k in ORDERS_SEEN
+    }
+    for day in range(cold.orders.shape[1]):
+        ones = np.ones(len(mean))
+        mean, cov = learn_many(
+            mean, cov, cold.ln_price[:, day], cold.ln_rival[:, day], cold.control[:, day],
+            cold.orders[:, day], ones, ones,
+        )  # fmt: skip
+        total = total + cold.orders[:, day]
+        for k, belief in found.items():
+            now = ~belief.reached & (total >= k)
+            belief.elasticity[now], belief.variance[now] = mean[now, 1], cov[now, 4]
+            belief.reached[now] = True
+    return found
+
+
+def best_ln_price(world: World, index: np.ndarray, elasticity: Floats) -> Floats:
+    """The price [product] that the objective chooses at these elasticities, returns known."""
+    products = world.products.take(index)
+    share = world.settings.kept_share
+    profits = np.stack([
+        np.exp(elasticity * x) * margin(products, np.full(len(index), x), share)
+        for x in PRICE_GRID
+    ])  # fmt: skip
+    best = np.argmax(profits, axis=0)
+    inner = np.clip(best, 1, len(PRICE_GRID) - 2)
+    left, here, right = (profits[inner + step, np.arange(len(best))] for step in (-1, 0, 1))
+    bend = left - 2.0 * here + right
+    shift = np.where(bend < 0.0, 0.5 * (left - right) / np.where(bend < 0.0, bend, 1.0), 0.0)
+    shift = np.where(best == inner, np.clip(shift, -1.0, 1.0), 0.0)
+    return np.asarray(PRICE_GRID[best] + shift * (PRICE_GRID[1] - PRICE_GRID[0]))
+
+
+def closed_form(world: World, index: np.ndarray, elasticity: Floats) -> Floats:
+    """ln of |eps| / (|eps| - 1) (C + R c_r / (1 - R)) / a [product], R at the reference price."""
+    products = world.products.take(index)
+    rate = return_rate(products, np.zeros(len(index)))
+    cost = products.unit_cost + rate * products.return_cost / (1.0 - rate)
+    elastic = np.minimum(elasticity, -1.01)
+    price = elastic / (1.0 + elastic) * cost / world.settings.kept_share
+    return np.asarray(np.clip(np.log(price), LN_PRICE_MIN, LN_PRICE_MAX))
+
+
+def expert(world: World, index: np.ndarray, prior: DemandPrior, cold: Episodes) -> Floats:
+    """ln price [product] of cost plus by the known categories' habit."""
+    markup = np.array([coldstart.expert_markup(prior, name, 2.0) for name in cold.categories])
+    cost = world.products.take(index).unit_cost
+    price = np.log(markup * cost / world.settings.kept_share)
+    return np.asarray(np.clip(price, LN_PRICE_MIN, LN_PRICE_MAX))
+
+
+def profits(world: World, index: np.ndarray, ln_price: Floats) -> Floats:
+    """True profit [product] at a price, the rival where it stands."""
+    everywhere = np.zeros(world.settings.products)
+    everywhere[index] = ln_price
+    return np.asarray(world.steady_profit(everywhere, follows=False)[index])
+
+
+class Row(NamedTuple):
+    """Capture of a policy at one K: ratio of sums, mean of ratios, products."""
+
+    capture: float
+    mean_ratio: float
+    products: int
+
+
+def captures(
+    market: Market, index: np.ndarray, priors: Mapping[str, DemandPrior]
+) -> dict[str, dict[int, Row]]:
+    """Capture of every policy at every K."""
+    world, cold = market.world, episodes(market, index)
+    best = profits(world, index, world.best_ln_price(follows=False)[index])
+    beliefs = {name: learned(prior, cold) for name, prior in priors.items()}
+    trained = priors["empirical Bayes"]
+    by_expert = expert(world, index, trained, cold)
+    rows: dict[str, dict[int, Row]] = {}
+
+    def note(name: str, k: int, ln_price: Floats, reached: np.ndarray) -> None:
+        earned = profits(world, index, np.clip(ln_price, LN_PRICE_MIN, LN_PRICE_MAX))[reached]
+        ratio = float((earned / best[reached]).mean())
+        capture = float(earned.sum() / best[reached].sum())
+        rows.setdefault(name, {})[k] = Row(capture, ratio, int(reached.sum()))
+
+    for k in ORDERS_SEEN:
+        for name, found in beliefs.items():
+            note(name, k, best_ln_price(world, index, found[k].elasticity), found[k].reached)
+        belief = beliefs["empirical Bayes"][k]
+        share = shares(trained, belief.variance)
+        optimum = best_ln_price(world, index, belief.elasticity)
+        note("blend", k, (1.0 - share) * optimum + share * by_expert, belief.reached)
+        note("closed form", k, closed_form(world, index, belief.elasticity), belief.reached)
+        note("expert", k, by_expert, belief.reached)
+    return rows
+
+
+def shares(prior: DemandPrior, variance: Floats) -> Floats:
+    """`coldstart.expert_share` of each product, from its elasticity's variance."""
+    start = adapt(prior, "", {}, 0)[0]
+    return np.array([
+        coldstart.expert_share(prior, replace(start, cov=(*start.cov[:4], found, *start.cov[5:])))
+        for found in variance.tolist()
+    ])  # fmt: skip
+
+
+def train_all(taught: Episodes) -> tuple[dict[str, DemandPrior], dict[str, float]]:
+    """The candidates fitted on what was taught, and the seconds each took."""
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    trained = fit(taught, "benchmark")
+    seconds["empirical Bayes"] = time.perf_counter() - started
+    priors = {"empirical Bayes": trained}
+    for name, second_order in (("MAML, first order", False), ("MAML, second order", True)):
+        started = time.perf_counter()
+        priors[name] = meta_train(trained, taught, "benchmark", second_order=second_order)
+        seconds[name] = seconds["empirical Bayes"] + time.perf_counter() - started
+    return priors, seconds
+
+
+def beliefs_at_zero(market: Market, index: np.ndarray, prior: DemandPrior) -> dict[str, float]:
+    """Error of the prior mean of the elasticity over the irreducible floor, and coverage."""
+    products = market.world.products.take(index)
+    begun = beginnings(prior, episodes(market, index))
+    error = begun.mean[:, 1] - products.elasticity
+    limits = market.world.settings.elasticity_min, market.world.settings.elasticity_max
+    unexplained = products.elasticity - np.clip(products.elasticity_expected, *limits)
+    floor = float(np.sqrt(np.mean(unexplained**2)))
+    within = np.abs(error) <= 1.645 * np.sqrt(begun.cov[:, 1, 1])
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "floor": floor,
+        "rmse_over_floor": float(np.sqrt(np.mean(error**2))) / floor,
+        "bias": float(error.mean()),
+        "coverage_90": float(within.mean()),
+    }
+
+
+def size_curve(seed: int, sizes: list[int]) -> dict[str, Any]:
+    """Capture at K = 0 and 10 of 1,000 cold products, by products that taught."""
+    settings = WorldSettings(products=-(-(max(sizes) + CURVE_COLD) * 10 // 9) + 40)
+    market = live(seed, settings, EPOCHS_MAX, max(sizes))
+    cold, rng = market.cold[:CURVE_COLD], np.random.default_rng([seed, 8])
+    order = rng.permutation(market.teaching)
+    curve: dict[str, Any] = {}
+    for size in sizes:
+        priors, seconds = train_all(episodes(market, np.sort(order[:size])))
+        rows = captures(market, cold, priors)
+        curve[str(size)] = {
+            name: {
+                "capture_0": rows[name][0].capture,
+                "capture_10": rows[name][10].capture,
+                "rmse_over_floor": beliefs_at_zero(market, cold, prior)["rmse_over_floor"],
+                "seconds": seconds[name],
+            }
+            for name, prior in priors.items()
+        }
+    return curve
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean, sd over seeds and the values."""
+    sd = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {
+        "mean": round(statistics.fmean(values), 4),
+        "sd": round(sd, 4),
+        "by_seed": [round(value, 4) for value in values],
+    }
+
+
+def summed(found: list[dict[str, dict[int, Row]]]) -> dict[str, Any]:
+    """Every policy's capture by K over the seeds."""
+    return {
+        name: {
+            f"K={k}": {
+                **spread([rows[name][k].capture for rows in found]),
+                "mean_of_ratios": round(
+                    statistics.fmean(rows[name][k].mean_ratio for rows in found), 4
+                ),
+                "products": sum(rows[name][k].products for rows in found),
+            }
+            for k in ORDERS_SEEN
+        }
+        for name in found[0]
+    }
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--unseen-seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--curve-seeds", type=int, nargs="*", default=[1])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1000, 3000, 10000])
+    arguments = parser.parse_args()
+    facts = machine(*PACKAGES)
+    seen, unseen, starts, unseen_starts, details = [], [], [], [], []
+    for seed in sorted({*arguments.seeds, *arguments.unseen_seeds}):
+        market = live(seed, WorldSettings())
+        priors, seconds = train_all(episodes(market, market.teaching))
+        tried = {"default prior": DEFAULT_PRIOR, "no pooling": NO_POOLING, **priors}
+        if seed in arguments.seeds:
+            seen.append(captures(market, market.cold, tried))
+            starts.append(beliefs_at_zero(market, market.cold, priors["empirical Bayes"]))
+            details.append({"seed": seed, "taught": len(market.teaching), "seconds": seconds})
+        if seed in arguments.unseen_seeds:
+            unseen.append(captures(market, market.unseen, tried))
+            unseen_starts.append(beliefs_at_zero(market, market.unseen, priors["empirical Bayes"]))
+    categories = WorldSettings().unseen_categories * len(arguments.unseen_seeds)
+    write_result(
+        "cold_start",
+        {
+            "seeds": arguments.seeds,
+            "unseen_seeds": arguments.unseen_seeds,
+            "unseen_categories": categories,
+            "capture": summed(seen),
+            "capture_unseen_categories": summed(unseen),
+            "prior_elasticity": {key: spread([one[key] for one in starts]) for key in starts[0]},
+            "prior_elasticity_unseen": {
+                key: spread([one[key] for one in unseen_starts]) for key in unseen_starts[0]
+            },
+            "training": details,
+            "training_size_curve": {
+                f"seed {seed}": size_curve(seed, sorted(arguments.sizes))
+                for seed in arguments.curve_seeds
+            },
+            "machine": facts,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
