@@ -79,7 +79,7 @@ class Shop:
         self._visits = np.zeros(len(self._skus), np.int64)
         self._searches = np.zeros(len(self._skus), np.int64)
         self._market = Market(self.catalogue, self.settings, self._draws)
-        self._customers = Customers(self.catalogue, self.settings, self._draws)
+        self._customers = Customers(self.catalogue, self.settings)
         self._promotions = 0
 
     def step(self, prices: Mapping[str, int]) -> list[SourceRecord]:
@@ -100,8 +100,9 @@ class Shop:
         restocked = self._give_back(start_ms)
         self._arrivals(start_ms)
         self._show(start_ms, prices)
-        self._rivals(start_ms)
-        self._sell(start_ms)
+        rng = self._draws.rng("step", self._step_number(start_ms))  # no draw depends on prices
+        self._rivals(start_ms, rng)
+        self._sell(start_ms, rng)
         for i, quantity in restocked:  # back on the shelf from the next step on
             self._market.on_hand[i] += quantity
         self.now_ms = start_ms + self._step_ms
@@ -261,24 +262,23 @@ class Shop:
             )
             self._book.add(at_ms, "products", value)
 
-    def _rivals(self, start_ms: int) -> None:
-        number = self._step_number(start_ms)
-        moved = self._market.move_rivals(self.ln_price, self._step_ms / DAY_MS, number)
-        rng = self._draws.rng("rivals' times", number)
+    def _rivals(self, start_ms: int, rng: np.random.Generator) -> None:
         at_ms = start_ms + rng.integers(self._step_ms, size=self.catalogue.rival_base.shape)
-        for i, rival in moved:
+        for i, rival in self._market.move_rivals(self.ln_price, self._step_ms / DAY_MS, rng):
             self._tell_rival(int(at_ms[i, rival]), i, rival)
 
-    def _sell(self, start_ms: int) -> None:
-        number, days = self._step_number(start_ms), season(start_ms, self._step_ms)
-        visits = draw_visits(self._market, days, self._draws.rng("visits", number))
+    def _sell(self, start_ms: int, rng: np.random.Generator) -> None:
+        days = season(start_ms, self._step_ms)
+        visits = draw_visits(self._market, days, rng)
         self._visits += visits
         searches = self._market.search_rate_per_day()
         if searches is not None:
-            self._searches += self._draws.rng("searches", number).poisson(searches * days)
-        step = Step(start_ms, self._step_ms, number)
+            apart = self._draws.rng("searches", self._step_number(start_ms))
+            self._searches += apart.poisson(searches * days)
+        step = Step(start_ms, self._step_ms)
         lines: dict[int, list[int]] = {}  # order and lines so far, by basket
-        for purchase in self._customers.purchases(self._market, self.ln_price, visits, step):
+        x = self.ln_price
+        for purchase in self._customers.purchases(self._market, x, visits, step, rng):
             self._order(purchase, lines)
 
     def _order(self, wanted: Purchase, baskets: dict[int, list[int]]) -> None:

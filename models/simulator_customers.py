@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.simulator_market import Market
 from models.simulator_truth import ShopSettings, Truth
-from models.world_truth import Draws, Floats, Ints
+from models.world_truth import Floats, Ints
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -51,11 +51,10 @@ def draw_visits(market: Market, days: float, rng: np.random.Generator) -> Ints:
 
 
 class Step(NamedTuple):
-    """When a step begins, how long it lasts (milliseconds), and its number."""
+    """When a step begins, and how long it lasts; milliseconds."""
 
     start_ms: int
     length_ms: int
-    number: int
 
 
 class Customers:
@@ -63,17 +62,18 @@ class Customers:
     at a lower price the same visitors order, and more of them.
     """
 
-    def __init__(self, truth: Truth, settings: ShopSettings, draws: Draws) -> None:
-        self._truth, self._settings, self._draws = truth, settings, draws
+    def __init__(self, truth: Truth, settings: ShopSettings) -> None:
+        self._truth, self._settings = truth, settings
         shares = np.array(settings.channel_shares)
         self._channel_ends = np.cumsum(shares / shares.sum())[:-1]
         offsets = settings.world.channel_elasticity or (0.0,) * len(shares)
         self._channel_elasticity = np.array(offsets)
 
-    def purchases(self, market: Market, x: Floats, visits: Ints, step: Step) -> list[Purchase]:
+    def purchases(
+        self, market: Market, x: Floats, visits: Ints, step: Step, rng: np.random.Generator
+    ) -> list[Purchase]:
         """Draw the orders among ``visits`` [n] at ln prices over list ``x`` [n], in time order."""
         truth, settings, world = self._truth, self._settings, market.demand.settings
-        rng = self._draws.rng("visitors", step.number)
         visited = rng.permutation(np.repeat(np.arange(len(visits)), visits))
         count = len(visited)
         at_ms = step.start_ms + np.sort(rng.integers(step.length_ms, size=count))

@@ -118,12 +118,11 @@ class Market:
 
     # -- rivals
 
-    def move_rivals(self, x: Floats, days: float, number: int) -> list[tuple[int, int]]:
-        """Let some rivals change their offer, following our ln price move x [n] in part.
-
-        ``number`` is that of the step, which lasts ``days``.
-        """
-        rng, truth, shape = self._draws.rng("rivals", number), self._truth, self._rival_ln.shape
+    def move_rivals(
+        self, x: Floats, days: float, rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
+        """Let some rivals change their offer in ``days``, following our ln price x [n] in part."""
+        truth, shape = self._truth, self._rival_ln.shape
         chance, unlisted, sold_out = rng.random((3, *shape))
         noise = rng.normal(0, self._settings.rival_noise_sd, shape)
         moves = self._has_rival & self.listed[:, None]

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from models.world import LN_PRICE_MAX, LN_PRICE_MIN, Day, World, WorldSettings, kink
+from models.world import LN_PRICE_MAX, LN_PRICE_MIN, Day, World, WorldSettings, _poisson, kink
 from models.world_truth import NEVER
 from schemas.errors import ConfigError
 
@@ -58,6 +59,18 @@ def test_orders_are_what_the_truth_says_in_total() -> None:
         days = World(seed, SMALL).history(DAYS)
         expected = sum(day.rate.sum() for day in days)
         assert abs(sum(day.orders.sum() for day in days) - expected) < 4.0 * np.sqrt(expected)
+
+
+def test_demand_is_drawn_by_the_inverse_of_the_poisson_distribution() -> None:
+    rng = np.random.default_rng(5)
+    rate = np.concatenate([np.exp(rng.uniform(-6.0, 5.0, 20_000)), [0.0, 40.0, 40.0, 1e-9]])
+    uniform = np.concatenate([rng.random(20_000), [0.5, 1.0 - 1e-12, 0.0, 1.0 - 1e-12]])
+    expected = np.maximum(stats.poisson.ppf(uniform, rate), 0.0)
+    assert np.array_equal(_poisson(uniform, rate), expected.astype(int))
+    highest = np.full(3, 1.0 - 2.0**-53)  # of a generator's numbers
+    assert np.all(_poisson(highest, np.array([0.5, 5.0, 40.0])) <= [20, 45, 115])
+    more = _poisson(uniform, rate * 1.01)
+    assert np.all(more >= _poisson(uniform, rate))
 
 
 def fitted(days: list[Day], without: list[Day], covariates: list[Any]) -> tuple[float, float]:
