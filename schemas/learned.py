@@ -173,6 +173,57 @@ class Clusters(Struct, frozen=True, kw_only=True):
     clusters: tuple[Cluster, ...]
 
 
+class MemberScore(Struct, frozen=True, kw_only=True, gc=False):
+    """A member of a cluster's ensemble: mean ln P of a held-out epoch, one step ahead, in nats.
+
+    ``weight`` is its part of the pool at the end, 0 while ``suspended``.
+    """
+
+    name: str
+    log_score: float
+    weight: float
+    suspended: bool
+
+
+class ClusterEnsemble(Struct, frozen=True, kw_only=True):
+    """One cluster's members, and how the pools of them forecast the same ``epochs``."""
+
+    cluster: int
+    epochs: int
+    members: tuple[MemberScore, ...]
+    average_log_score: float
+    weighted_log_score: float
+
+
+class MemberAlert(Struct, frozen=True, kw_only=True, gc=False):
+    """A member left a cluster's pool (``suspended``) or came back (``readmitted``).
+
+    ``day`` is the event day, days since 1970.
+    """
+
+    day: int
+    cluster: int
+    member: str
+    event: str
+    reason: str
+
+
+class LevelOutlier(Struct, frozen=True, kw_only=True, gc=False):
+    """A product whose posterior forecast lies far from the ensemble's; orders per day."""
+
+    sku: str
+    posterior_per_day: float
+    ensemble_per_day: float
+
+
+class Ensemble(Struct, frozen=True, kw_only=True):
+    """What the challengers made of products that the prior was not trained on."""
+
+    clusters: tuple[ClusterEnsemble, ...]
+    alerts: tuple[MemberAlert, ...] = ()
+    outliers: tuple[LevelOutlier, ...] = ()
+
+
 class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A published prior: what is believed of a product before its first order.
 
@@ -200,6 +251,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     expert_share: float = 0.5
     training: TrainingRecord | None = None
     clusters: Clusters | None = None
+    ensemble: Ensemble | None = None
 
     def __post_init__(self) -> None:
         for name, cov in (("cov", self.cov), ("category_cov", self.category_cov)):
