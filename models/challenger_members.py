@@ -99,9 +99,9 @@ def epoch_features(
         before[:, epoch] = np.log(rate)
         found[:, epoch] = np.stack(
             (
-                np.ones(n), np.log(recent / rate), price, price - usual, episodes.ln_rival[:, epoch],
-                episodes.rival_known[:, epoch], np.sin(year), np.cos(year), np.sin(week),
-                np.cos(week),
+                np.ones(n), np.log(recent / rate), price, price - usual,
+                episodes.ln_rival[:, epoch], episodes.rival_known[:, epoch], np.sin(year),
+                np.cos(year), np.sin(week), np.cos(week),
             ),
             axis=-1,
         )  # fmt: skip

@@ -22,6 +22,8 @@ from schemas.learned import (
     MemberScore,
 )
 
+MakeMembers = Callable[[DemandPrior, Episodes, int], Mapping[str, Member]]
+
 POSTERIOR = "posterior"
 OUTLIER_LOG_RATIO = float(np.log(2.0))  # between the posterior's level and the ensemble's
 OUTLIER_EPOCHS = 4  # the last ones of a product, whose mean is compared
@@ -62,7 +64,7 @@ def forecast(
     products: Ints,
     seed: int,
     signals: Floats | None = None,
-    make: Callable[[DemandPrior, Episodes, int], Mapping[str, Member]] = members,
+    make: MakeMembers = members,
 ) -> Forecast:
     """Run every member over the epochs of one cluster, in the order of the days they end at.
 
@@ -128,18 +130,20 @@ def challenge(
     labels: Ints,
     seed: int,
     settings: EnsembleSettings = DEFAULT_SETTINGS,
+    make: MakeMembers = members,
 ) -> Ensemble:
     """Run the challengers over products that the prior was not trained on.
 
     Parameters
     ----------
     labels : [product] cluster of each
+    make : makes a cluster's members by name
     """
     parts: list[ClusterEnsemble] = []
     alerts: list[MemberAlert] = []
     outliers: list[LevelOutlier] = []
     for label in np.unique(labels).tolist():
-        found = forecast(prior, episodes, np.flatnonzero(labels == label), seed)
+        found = forecast(prior, episodes, np.flatnonzero(labels == label), seed, make=make)
         outcome = combine(found, settings)
         if not outcome.rows:
             continue
@@ -183,16 +187,23 @@ def _part(label: int, found: Forecast, outcome: Outcome) -> ClusterEnsemble:
 
 
 def _outliers(episodes: Episodes, outcome: Outcome) -> list[LevelOutlier]:
-    """Products whose posterior lies a factor of two from the pool over their last epochs."""
-    found = []
-    for product, pairs in outcome.levels.items():
-        own, pooled = np.array(pairs).mean(axis=0).tolist()
-        if len(pairs) == OUTLIER_EPOCHS and abs(own - pooled) > OUTLIER_LOG_RATIO:
-            found.append(
-                LevelOutlier(
-                    sku=episodes.skus[product],
-                    posterior_per_day=float(np.exp(own)),
-                    ensemble_per_day=float(np.exp(pooled)),
-                )
-            )
-    return found
+    """Products whose posterior lies a factor of two from the pool over their last epochs.
+
+    What the whole cluster's posteriors have in common (their median) is left out: that is the
+    member's calibration, not the product's.
+    """
+    whole = {k: pairs for k, pairs in outcome.levels.items() if len(pairs) == OUTLIER_EPOCHS}
+    if not whole:
+        return []
+    means = np.array([np.mean(pairs, axis=0) for pairs in whole.values()])
+    away = means[:, 0] - means[:, 1]
+    far = np.abs(away - np.median(away)) > OUTLIER_LOG_RATIO
+    return [
+        LevelOutlier(
+            sku=episodes.skus[product],
+            posterior_per_day=float(np.exp(own)),
+            ensemble_per_day=float(np.exp(pooled)),
+        )
+        for product, (own, pooled), is_far in zip(whole, means.tolist(), far, strict=True)
+        if is_far
+    ]

@@ -60,9 +60,10 @@ def fit(prior: DemandPrior, episodes: Episodes) -> Clustered:
     beliefs = prior_fit.posteriors(
         episodes, prior_fit.beginnings(prior, episodes), prior.dispersion
     )
+    names = tuple(prior.attribute_effects)
     raw = np.array(
         [
-            _place(prior, category, attributes, float(elasticity))
+            _place(prior, names, category, attributes, float(elasticity))
             for category, attributes, elasticity in zip(
                 episodes.categories, episodes.attributes, beliefs.mean[:, 1], strict=True
             )
@@ -81,7 +82,7 @@ def fit(prior: DemandPrior, episodes: Episodes) -> Clustered:
         _cluster(centroids[k], labels == k, beliefs, tables) for k in range(len(centroids))
     )
     clusters = Clusters(
-        features=(*prior.attribute_effects, "category", "elasticity"),
+        features=(*names, "category", "elasticity"),
         center=tuple(center.tolist()),
         scale=tuple(scale.tolist()),
         silhouette=silhouette,
@@ -108,7 +109,8 @@ def assign(prior: DemandPrior, category: str, attributes: Mapping[str, float | s
     if clusters is None:
         return None
     belief, _ = adapt(prior, category, attributes, 0, prior_hash="unused")
-    place = np.array([_place(prior, category, attributes, belief.mean[1])])
+    names = clusters.features[:-2]
+    place = np.array([_place(prior, names, category, attributes, belief.mean[1])])
     place = (place - np.array(clusters.center)) / np.array(clusters.scale)
     centroids = np.array([cluster.centroid for cluster in clusters.clusters])
     return int(_nearest(place, centroids)[0])
@@ -116,14 +118,16 @@ def assign(prior: DemandPrior, category: str, attributes: Mapping[str, float | s
 
 def _place(
     prior: DemandPrior,
+    names: tuple[str, ...],
     category: str,
     attributes: Mapping[str, float | str],
     elasticity: float,
 ) -> list[float]:
     """Attributes over the document's sds (a missing one at its mean), category, elasticity."""
     place = []
-    for name, effect in prior.attribute_effects.items():
+    for name in names:
         value = number(attributes.get(name))
+        effect = prior.attribute_effects[name]
         place.append(0.0 if value is None else standardised(value, effect))
     known = prior.categories.get(category)
     return [*place, 0.0 if known is None else known.offset[1], elasticity]

@@ -45,6 +45,8 @@ DISPERSIONS = np.geomspace(0.01, 5.0, 10)  # tried for each member
 DISPERSION_START, START_WEIGHT = 0.5, 5.0
 # at first each dispersion's distance from a wide start
 START_LIKELIHOOD = -START_WEIGHT * np.log(DISPERSIONS / DISPERSION_START) ** 2
+CALIBRATION_MEMORY = 8.0  # as a multiple of the pool's; one step's while suspended
+FORGET_LOSS = 5.0  # nats a row above the best: no calibration explains that
 CALIBRATION_ORDERS = 50.0  # of prior weight
 
 
@@ -169,7 +171,7 @@ class Pool:
                     self.alerts.append(Alert(self._steps, member, "suspended", reason))
                 continue
             excess = loss[member] - best
-            if not valid[member] or excess > settings.loss_limit:
+            if not valid[member] or excess > FORGET_LOSS:
                 self._forget(member)
             good = valid[member] and excess <= 0.5 * settings.loss_limit
             self._clean[member] = self._clean[member] + 1 if good else 0
@@ -185,7 +187,8 @@ class Pool:
         self._likelihood[member] = START_LIKELIHOOD
 
     def _calibrate(self, mean: Floats, factor: Floats, usable: Bools, orders: Floats) -> None:
-        kept = 1.0 - 1.0 / (8.0 * self._settings.memory_steps)
+        memory = CALIBRATION_MEMORY * self._settings.memory_steps
+        kept = np.where(self.suspended, 0.5, 1.0 - 1.0 / memory)
         known = np.where(usable, mean, 0.0)
         counted = np.where(usable, orders, 0.0)
         self._counted = kept * self._counted + counted.sum(axis=1)

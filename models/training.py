@@ -7,13 +7,16 @@ import numpy as np
 from msgspec.structs import replace
 
 from models import prior_fit
+from models.challengers import challenge
 from models.champion import Forecasts, champion, forecasts, held_out, score
-from models.clusters import with_clusters
+from models.clusters import assign, with_clusters
 from models.history import Episodes
 from models.maml import meta_train
 from models.prior import DEFAULT_PRIOR
-from schemas.learned import CandidateScore, DemandPrior, TrainingRecord
+from schemas.learned import CandidateScore, DemandPrior, Ensemble, TrainingRecord
 
+CHALLENGED_MAX = 300  # products: an adaptive forest takes about a millisecond an epoch
+CHALLENGERS_SEED = 1
 PRODUCTS_MIN = 10  # below it nothing can be held out, and nothing is learned
 UNTRAINED = "default prior"
 EMPIRICAL_BAYES = "empirical Bayes"
@@ -41,12 +44,20 @@ class TapeFacts(NamedTuple):
     tape_sha256: str
 
 
-def train(episodes: Episodes, tape: TapeFacts, source: str, *, meta: bool = True) -> Trained:
+def train(
+    episodes: Episodes,
+    tape: TapeFacts,
+    source: str,
+    *,
+    meta: bool = True,
+    challengers: bool = False,
+) -> Trained:
     """Fit every candidate without the held-out products, and the best of them with all.
 
     Parameters
     ----------
     meta : whether meta-learning takes part as the challenger of empirical Bayes
+    challengers : whether other models forecast the held-out products beside the posterior
 
     Raises
     ------
@@ -70,12 +81,22 @@ def train(episodes: Episodes, tape: TapeFacts, source: str, *, meta: bool = True
     rivals = {name: found for name, found in trials.items() if name != UNTRAINED}
     best = champion(rivals, EMPIRICAL_BAYES)
     scores = tuple(score(name, found) for name, found in trials.items())
-    prior = _recorded(fits[best](episodes, source), episodes, tape, best, scores)
-    return Trained(prior, _rows(trials))
+    prior = with_clusters(fits[best](episodes, source), episodes)
+    if challengers:
+        prior = replace(prior, ensemble=_challenged(first, prior, tried))
+    return Trained(_recorded(prior, episodes, tape, best, scores), _rows(trials))
+
+
+def _challenged(first: DemandPrior, prior: DemandPrior, tried: Episodes) -> Ensemble:
+    """The challengers on held-out products, by the clusters of the document to be published."""
+    chosen = tried.take(np.arange(min(len(tried.skus), CHALLENGED_MAX)))
+    pairs = zip(chosen.categories, chosen.attributes, strict=True)
+    labels = [assign(prior, category, attributes) for category, attributes in pairs]
+    return challenge(first, chosen, np.array(labels, dtype=np.int64), CHALLENGERS_SEED)
 
 
 def refreshed(prior: DemandPrior, episodes: Episodes, tape: TapeFacts, source: str) -> DemandPrior:
-    """The prior kept fresh by two EM steps; its scores stay those of its training.
+    """The prior kept fresh by two EM steps; scores, clusters and ensemble stay as trained.
 
     Raises
     ------
@@ -115,7 +136,7 @@ def _recorded(
         positions=dict(sorted(tape.positions.items())),
         scores=scores,
     )
-    return replace(with_clusters(prior, episodes), training=record)
+    return replace(prior, training=record)
 
 
 def _rows(trials: Mapping[str, Forecasts]) -> dict[str, list[float | None]]:

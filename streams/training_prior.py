@@ -15,7 +15,9 @@ from schemas.learned import DemandPrior
 from streams.training import TapeFold, TapeRead, publish_control, write_document
 
 
-def train_from(history: EpochHistory, read: TapeRead, source: str, *, meta: bool) -> Trained:
+def train_from(
+    history: EpochHistory, read: TapeRead, source: str, *, meta: bool, challengers: bool
+) -> Trained:
     """Train on what a fold has collected.
 
     Raises
@@ -23,7 +25,13 @@ def train_from(history: EpochHistory, read: TapeRead, source: str, *, meta: bool
     InputError : too few products have a closed epoch
     """
     try:
-        return train(history.episodes(), _facts(read), _named(source, read), meta=meta)
+        return train(
+            history.episodes(),
+            _facts(read),
+            _named(source, read),
+            meta=meta,
+            challengers=challengers,
+        )
     except ValueError as error:
         raise InputError(
             "too_few_products",

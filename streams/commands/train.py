@@ -37,6 +37,11 @@ def command() -> None:
 @command.command("prior")
 @click.argument("source")
 @partitions_option
+@click.option(
+    "--challengers", is_flag=True,
+    help="Let other models forecast the held-out products beside the posterior, and publish the "
+    "outcome with the prior; about a millisecond an epoch.",
+)  # fmt: skip
 @click.option("--no-meta", is_flag=True, help="Empirical Bayes only, without its challenger MAML.")
 @click.option(
     "--every", "every_s", type=click.FloatRange(1.0),
@@ -53,6 +58,7 @@ def prior(
     bootstrap: str | None,
     source: str,
     partitions: int,
+    challengers: bool,
     no_meta: bool,
     every_s: float | None,
     out: Path | None,
@@ -81,7 +87,7 @@ def prior(
     fold = TapeFold(settings, source, partitions, history)
     with progress_bar(output, f"reading {Path(source).name}") as advance:
         read = fold.read(advance)
-    trained = train_from(history, read, source, meta=not no_meta)
+    trained = train_from(history, read, source, meta=not no_meta, challengers=challengers)
     known = prior_sha256(trained.prior)
     if out is not None:
         write_document(out, trained.prior)
@@ -94,6 +100,7 @@ def prior(
         "training": msgspec.to_builtins(trained.prior.training),
         "by_orders_seen": trained.by_orders_seen,
         "clusters": msgspec.to_builtins(trained.prior.clusters),
+        "ensemble": msgspec.to_builtins(trained.prior.ensemble),
     }
     output.document(document, _prior_table(trained, known))
     if every_s is not None:
@@ -122,7 +129,8 @@ def _prior_table(trained: Any, known: str) -> Table:
     table.add_row("first epoch", *first)
     mean = [f"{score.log_likelihood:.4f} ± {score.standard_error:.4f}" for score in record.scores]
     table.add_row("mean over products", *mean)
-    table.caption = "\n".join(_cluster_lines(trained.prior.clusters))
+    lines = [*_cluster_lines(trained.prior.clusters), *_ensemble_lines(trained.prior.ensemble)]
+    table.caption = "\n".join(lines)
     table.caption_justify = "left"
     return table
 
@@ -136,4 +144,28 @@ def _cluster_lines(clusters: Any) -> list[str]:
             f"(sd {cluster.elasticity_sd:.2f}), residuals up to "
             f"{cluster.residual_quantiles[-1]:.1f} sd in {clusters.probabilities[-1]:.0%} of epochs"
         )
+    return found
+
+
+def _ensemble_lines(ensemble: Any) -> list[str]:
+    """Each cluster's challengers: mean log likelihood of an epoch, and weight in the pool."""
+    if ensemble is None:
+        return []
+    found = []
+    for part in ensemble.clusters:
+        members = ", ".join(
+            f"{member.name} {member.log_score:.3f} ({member.weight:.0%})" for member in part.members
+        )
+        found.append(
+            f"cluster {part.cluster}, {part.epochs:,} epochs: {members}; average "
+            f"{part.average_log_score:.3f}, weighted {part.weighted_log_score:.3f}"
+        )
+    found.extend(
+        f"{alert.member} of cluster {alert.cluster} {alert.event}: {alert.reason}"
+        for alert in ensemble.alerts
+    )
+    found.append(
+        f"posterior far from the ensemble: {len(ensemble.outliers)} products "
+        f"{' '.join(one.sku for one in ensemble.outliers[:10])}".rstrip()
+    )
     return found
