@@ -38,6 +38,7 @@ from benchmarks.reference import (
 )
 from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.demand_batch import learn_many
+from models.exploration import value_over_cost
 from models.objective import PADDING
 from models.pose import HORIZON_DAYS_MIN
 from models.prior_fit import fit
@@ -124,13 +125,16 @@ class Loop:
         return np.clip(stepped, LN_PRICE_MIN, LN_PRICE_MAX)
 
     def _probe(self, known: Known) -> Floats:
-        """The rule of `models.path`: where the elasticity is uncertain and a probe is cheap."""
+        """The rule of `models.exploration`, at the lowest price of its budget."""
         if self.name in ("oracle", "no_exploration"):
             return np.zeros_like(known.level)
-        policy, size = POLICY.decision, np.abs(known.elasticity)
-        cost = 0.5 * size * np.maximum(size - 1.0, 0.0) * policy.exploration_log**2
-        uncertain = np.sqrt(known.v_ee) >= policy.exploration_elasticity_sd_min
-        chosen = uncertain & (cost <= policy.exploration_profit_share_max)
+        policy, size = POLICY.decision, np.maximum(-known.elasticity, 1.0 + 1e-6)
+        cost = 0.5 * size * (size - 1.0) * policy.exploration_log**2
+        orders = np.exp(known.level + known.elasticity * self.ln_price)
+        days = np.clip(policy.epoch_orders_close / orders, 1.0, policy.epoch_days_max)
+        information = orders / (1.0 + DEFAULT_SETTINGS.dispersion * orders * days)
+        taught = value_over_cost(size, known.v_ee, information, policy.exploration_payback_days)
+        chosen = (taught > 1.0) & (cost <= policy.exploration_profit_share_max)
         sign = np.where(self._coins.random(len(size)) < 0.5, -1.0, 1.0)
         return np.where(chosen, sign * policy.exploration_log, 0.0)
 

@@ -4,7 +4,7 @@ import math
 
 from msgspec.structs import replace
 
-from models import coldstart, gate
+from models import coldstart, exploration, gate
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
@@ -158,6 +158,7 @@ def product_retired(
     """Stop pricing a product; what it learned and its versions stay."""
     partition = context.partition
     context.tell(state.sku, close_epoch(partition, state, context.now_ms))
+    exploration.book(partition, state, entry.currency, 0.0, 0.0)
     partition.schedule(state, None)
     partition.catalogue[state.sku] = replace(entry, retired=True, changed_ms=context.now_ms)
     gate.retired(partition.gates[state.sku], event)

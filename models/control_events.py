@@ -5,7 +5,7 @@ import math
 
 import msgspec
 
-from models import breaker, coldstart, day_effects, effects_book, returns_book
+from models import breaker, coldstart, day_effects, effects_book, exploration, returns_book
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
@@ -190,6 +190,7 @@ def clock_ticked(context: Context, event: ClockTicked) -> bool:
         context.alert("kill_switch", None, "kill switch off: it expired", {"on": False})
     day = now_ms // DAY_MS
     if manifest.returns_day != day:
+        exploration.new_day(partition, day)
         effects_book.new_day(partition, day)
         returns_book.new_day(partition, day)
     for state in partition.take_due(now_ms):

@@ -4,7 +4,7 @@ import math
 from hashlib import blake2b
 from typing import NamedTuple
 
-from models import breaker, coldstart, demand, guards
+from models import breaker, coldstart, demand, exploration, guards
 from models.partition import PartitionState
 from models.pose import Posed
 from models.tile import Solution
@@ -107,14 +107,7 @@ def _base(
 def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> tuple[float, str]:
     """A probe beside the aim where it teaches more than it costs; else the aim itself."""
     state, decision = posed.state, partition.policy.decision
-    size = abs(posed.full.elasticity)
-    cost_share = 0.5 * size * max(size - 1.0, 0.0) * decision.exploration_log**2
-    if (
-        decision.exploration_log > 0.0
-        and posed.breaker.state == breaker.CLOSED
-        and math.sqrt(posed.full.elasticity_variance) >= decision.exploration_elasticity_sd_min
-        and cost_share <= decision.exploration_profit_share_max
-    ):
+    if posed.breaker.state == breaker.CLOSED and exploration.pays(partition, posed, base):
         probe_log = state.published_exogenous_log
         if probe_log != 0.0 and posed.request.trigger != EPOCH:
             return base * math.exp(probe_log), PROBE_KEPT

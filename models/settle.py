@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from models import breaker, coldstart, demand, gate, guards
+from models import breaker, coldstart, demand, exploration, gate, guards
 from models.context import Output, Placed, alert
 from models.market import begin_epoch, close_epoch, reschedule
 from models.partition import PartitionState
@@ -82,6 +82,14 @@ def settle(
     outputs.append(Placed(request.offset, Output(topics.PRICES.name, key, value)))
     if decision.status == "published":
         outputs.append(Placed(request.offset, Output(topics.PRICES_LATEST.name, key, value)))
+        counts.probes += path.aim == EXPLORATION and chosen_minor == path.wanted_minor
+        exploration.book(
+            partition,
+            state,
+            posed.entry.currency,
+            at.expected_profit * posed.reference_minor / posed.full.horizon_days,
+            decision.exploration_cost_per_day_minor,
+        )
         outputs.extend(_remember(partition, posed, path, chosen_minor))
     outputs.extend(_graduation(partition, posed))
     state.stock_at_decision_units = None if state.stock is None else state.stock.on_hand
@@ -256,7 +264,19 @@ def _decision(
         engine=partition.engine,
         policy_sha256=partition.policy_sha256,
         prior_sha256=partition.prior_sha256,
+        exploration_cost_per_day_minor=_exploration_cost(
+            posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)
+        ),
     )
+
+
+def _exploration_cost(posed: Posed, at: Evaluation, chosen_minor: int, probe_log: float) -> float:
+    """Expected profit that a probe gives up, minor units a day: half |gamma| times its square."""
+    if probe_log == 0.0 or not at.finite:
+        return 0.0
+    moved = chosen_minor / posed.reference_minor * -math.expm1(-probe_log)
+    cost = 0.5 * max(-at.greeks.gamma, 0.0) * moved**2
+    return cost * posed.reference_minor / posed.full.horizon_days
 
 
 def _exogenous_log(posed: Posed, path: PricePath, chosen_minor: int) -> float:

@@ -201,6 +201,7 @@ class PriceDecided(
     engine: str
     policy_sha256: str
     prior_sha256: str
+    exploration_cost_per_day_minor: float = 0.0
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag_field="type", tag="alert", gc=False):

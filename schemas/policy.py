@@ -15,7 +15,6 @@ from msgspec import Meta, Struct
 from schemas.errors import FieldError
 
 Positive = Annotated[float, Meta(gt=0.0, le=1e6)]
-NonNegative = Annotated[float, Meta(ge=0.0, le=1e6)]
 UnitShare = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -68,9 +67,10 @@ class DecisionPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rival_match_confidence_min: UnitShare = 0.5
     change_cost_profit_share: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.0005
     valid_days: Positive = 15.0
-    exploration_log: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.02
-    exploration_elasticity_sd_min: NonNegative = 0.35
-    exploration_profit_share_max: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.002
+    exploration_log: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.03
+    exploration_payback_days: Positive = 180.0
+    exploration_budget_profit_share: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.001
+    exploration_profit_share_max: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.005
     graduation_elasticity_sd_max: Positive = 0.5
 
     def __post_init__(self) -> None:

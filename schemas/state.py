@@ -144,6 +144,8 @@ class SkuState(Struct, kw_only=True):
     quality_day: int | None = None
     market: MarketMemory | None = None
     passport: Passport | None = None
+    profit_per_day_milli: int = 0
+    probe_cost_per_day_milli: int = 0
 
 
 class Promotion(Struct, frozen=True, kw_only=True, gc=False):
@@ -168,6 +170,20 @@ class Counts(Struct, kw_only=True):
     breaker_trips: int = 0
     ticks: int = 0
     drifts: int = 0
+    probes: int = 0
+
+
+class ExplorationLedger(Struct, frozen=True, kw_only=True, gc=False):
+    """What the products of one currency are expected to earn and spend on probes.
+
+    Money in thousandths of a minor unit; ``spent_milli`` since the tape began. ``budget_price``:
+    see `models.exploration`.
+    """
+
+    profit_per_day_milli: int = 0
+    cost_per_day_milli: int = 0
+    spent_milli: int = 0
+    budget_price: float = 1.0
 
 
 class Manifest(Struct, kw_only=True):
@@ -184,4 +200,5 @@ class Manifest(Struct, kw_only=True):
     engine: str
     calendar_sha256: str | None = None
     decisions_sha256: str = ""
+    exploration: dict[str, ExplorationLedger] = {}
     counts: Counts

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from models.context import Output
 from models.engine import PartitionEngine
+from models.exploration import MILLI
 from models.partition import MANIFEST_KEY
 from models.tile import Kernel
 from schemas import tape
@@ -41,6 +42,8 @@ class ReplaySummary(Struct, kw_only=True):
     held: int
     breaker_trips: int
     drifts: int
+    probes: int
+    exploration_cost_minor: dict[str, int]
     seconds: float
     records_per_second: float
     peak_memory_mib: float
@@ -130,6 +133,7 @@ class Replay:
         return ReplaySummary(
             records=self._records,
             **{name: total(name) for name in names},
+            exploration_cost_minor=self._exploration_cost_minor(),
             products=len(states),
             products_priced=sum(state.published_minor is not None for state in states),
             seconds=round(seconds, 3),
@@ -142,6 +146,14 @@ class Replay:
             engine=self.engines[0].kernel.fingerprint,
             positions={str(engine.partition): engine.position for engine in self.engines},
         )
+
+    def _exploration_cost_minor(self) -> dict[str, int]:
+        """What all probes cost in expected profit, minor units by currency."""
+        spent: dict[str, int] = {}
+        for engine in self.engines:
+            for currency, ledger in engine.state.manifest.exploration.items():
+                spent[currency] = spent.get(currency, 0) + ledger.spent_milli
+        return {currency: round(milli / MILLI) for currency, milli in sorted(spent.items())}
 
     # -- checkpoints ---------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import msgspec
 from rich.table import Table
 
 from schemas.errors import InputError
+from schemas.money import format_minor
 from schemas.topics import PARTITIONS_DEFAULT, PRICES
 from streams.config import load_settings
 from streams.engines import warm_kernel
@@ -96,13 +97,17 @@ class _DecisionWriter:
 
 def _table(summary: ReplaySummary, refused: int) -> Table:
     table = Table(show_header=False, box=None)
+    spent = summary.exploration_cost_minor
+    cost = ", ".join(format_minor(minor, currency) for currency, minor in spent.items())
     rows = [
         ("tape records", f"{summary.records:,} ({summary.ticks:,} clock ticks applied)"),
         ("applied, repeated", f"{summary.applied:,}, {summary.duplicates:,}"),
         ("dead letters", f"{refused:,} at intake, {summary.dead_letters:,} in the fold"),
         ("products", f"{summary.products:,}, {summary.products_priced:,} priced"),
         ("decisions", f"{summary.decisions:,}: {summary.published:,} published, "
-                      f"{summary.held:,} held, {summary.breaker_trips:,} breaker trips, {summary.drifts:,} drifts"),
+                      f"{summary.held:,} held"),
+        ("breaker trips, drifts", f"{summary.breaker_trips:,}, {summary.drifts:,}"),
+        ("probes", f"{summary.probes:,}, expected cost {cost or 'none'}"),
         ("time", f"{summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s"),
         ("peak memory", f"{summary.peak_memory_mib:,.0f} MiB"),
         ("decisions SHA-256", summary.decisions_sha256),

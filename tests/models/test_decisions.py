@@ -201,9 +201,9 @@ def test_a_move_that_gains_too_little_is_not_made(shop: Partition) -> None:
 
 
 def test_exploration_is_recorded_as_what_it_moved(shop: Partition) -> None:
-    """A probe of 2 % up or down, kept until the epoch closes, and known to be exogenous."""
+    """A probe of 3 % up or down, kept until the epoch closes, and known to be exogenous."""
     first = shop.send("product_listed", at()).decision
-    probe = math.copysign(0.02, first.exogenous_log)
+    probe = math.copysign(0.03, first.exogenous_log)
     assert "exploration" in first.reasons
     steps = {step.name: step.price_minor for step in record_of(first).steps}
     assert steps["exploration"] == steps["with stock and risk"] * math.exp(probe)

@@ -75,6 +75,7 @@ def test_an_append_that_happened_twice_is_applied_once(shop: Partition) -> None:
     assert records(shop) == before
     assert counts(shop) == {
         "applied": applied, "duplicates": 2, "decisions": 1, "published": 1, "ticks": 1,
+        "probes": 1,
     }  # fmt: skip
     assert shop.engine.state.manifest.high_water["orders/0"] == 7
 

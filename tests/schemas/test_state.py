@@ -86,8 +86,8 @@ def test_the_beginning_of_a_partition() -> None:
     manifest = Manifest(partition=3, engine="e", counts=Counts())
     assert canonical(manifest) == (
         b'{"calendar_sha256":null,"clock_ms":null,"counts":{"applied":0,"breaker_trips":0,'
-        b'"dead_letters":0,"decisions":0,"drifts":0,"duplicates":0,"held":0,"published":0,"ticks":0},'
-        b'"decisions_sha256":"","engine":"e","high_water":{},"kill_switch":null,'
+        b'"dead_letters":0,"decisions":0,"drifts":0,"duplicates":0,"held":0,"probes":0,"published":0,"ticks":0},'
+        b'"decisions_sha256":"","engine":"e","exploration":{},"high_water":{},"kill_switch":null,'
         b'"kill_switch_expires_ms":null,"partition":3,"position":-1,"returns_day":null,'
         b'"state_version":1}'
     )

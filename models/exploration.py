@@ -1,0 +1,113 @@
+"""Exploration: small price probes where they teach most for their cost, within a daily budget.
+
+With elasticity -e, its variance V and a profit of Pi a day, a probe of log size d costs about
+``e (e - 1) d^2 Pi / 2`` a day, half of |gamma| times the move squared, and not knowing e costs
+``V Pi / (2 e (e - 1))``. A day of probes takes ``V^2 d^2 J`` off V, where J is the information that
+a day's orders have on log demand. Over a payback time of H days it earns more than it costs where
+
+    H V^2 J > lambda (e (e - 1))^2
+
+lambda, at least 1, is the price of the budget: raised at a day tick while the products of a
+partition spend more than their share of the expected profit, lowered while they spend less.
+Source: N. B. Keskin, A. Zeevi (2014), Dynamic pricing with an unknown demand model, Oper. Res. 62:
+myopic prices may stop learning, and semi-myopic ones do not. Measured: docs/science/exploration.md.
+"""
+
+from math import exp, log
+from typing import TypeVar
+
+import numpy as np
+from msgspec.structs import replace
+
+from models import demand
+from models.partition import PartitionState
+from models.pose import Posed
+from schemas.state import ExplorationLedger, SkuState
+
+Number = TypeVar("Number", float, np.ndarray[tuple[int], np.dtype[np.float64]])
+
+MILLI = 1000
+PRICE_FALL, PRICE_RISE = 0.8, 1.25  # the price of the budget moves at most so much a day
+PRICE_MAX = 1e6
+
+
+def pays(partition: PartitionState, posed: Posed, optimum_minor: float) -> bool:
+    """Whether a probe around the optimum earns more than it costs, at the budget's price."""
+    policy, row = partition.policy.decision, posed.full
+    size = -row.elasticity
+    if 0.0 in (policy.exploration_log, policy.exploration_budget_profit_share) or size <= 1.0:
+        return False
+    if 0.5 * size * (size - 1.0) * policy.exploration_log**2 > policy.exploration_profit_share_max:
+        return False
+    units_per_day = row.demand_per_day * exp(-size * log(optimum_minor / posed.reference_minor))
+    orders_per_day = units_per_day / demand.mean_units_per_order(posed.posterior)
+    epoch_days = min(
+        max(policy.epoch_orders_close / max(orders_per_day, 1e-9), policy.epoch_days_min),
+        policy.epoch_days_max,
+    )
+    dispersion = partition.demand_settings.dispersion
+    information = orders_per_day / (1.0 + dispersion * orders_per_day * epoch_days)
+    taught = value_over_cost(
+        size, row.elasticity_variance, information, policy.exploration_payback_days
+    )
+    return taught > budget_price(partition, posed.entry.currency)
+
+
+def value_over_cost(
+    size: Number, variance: Number, information_per_day: Number, payback_days: float
+) -> Number:
+    """What a probe teaches within the payback time over what it costs; floats or arrays.
+
+    Parameters
+    ----------
+    size : |elasticity|, above 1
+    variance : of the elasticity
+    information_per_day : of a day's orders on log demand, orders / (1 + phi orders of an epoch)
+    """
+    return payback_days * variance**2 * information_per_day / (size * (size - 1.0)) ** 2
+
+
+def budget_price(partition: PartitionState, currency: str) -> float:
+    """lambda, as of the last day tick."""
+    ledger = partition.manifest.exploration.get(currency)
+    return 1.0 if ledger is None else ledger.budget_price
+
+
+def book(
+    partition: PartitionState,
+    state: SkuState,
+    currency: str,
+    profit_per_day_minor: float,
+    cost_per_day_minor: float,
+) -> None:
+    """Note what a product on sale is expected to earn a day, and what its probe costs.
+
+    Sums are whole thousandths of a minor unit, so the order of decisions cannot reach them.
+    """
+    ledger = partition.manifest.exploration.get(currency) or ExplorationLedger()
+    profit, cost = round(profit_per_day_minor * MILLI), round(cost_per_day_minor * MILLI)
+    partition.manifest.exploration[currency] = replace(
+        ledger,
+        profit_per_day_milli=ledger.profit_per_day_milli + profit - state.profit_per_day_milli,
+        cost_per_day_milli=ledger.cost_per_day_milli + cost - state.probe_cost_per_day_milli,
+    )
+    state.profit_per_day_milli, state.probe_cost_per_day_milli = profit, cost
+
+
+def new_day(partition: PartitionState, day: int) -> None:
+    """At the first tick of an event day, before the day that was is forgotten.
+
+    What the days since the last one cost is added up, and the budget priced anew.
+    """
+    before = partition.manifest.returns_day
+    days = 0 if before is None else day - before
+    share = partition.policy.decision.exploration_budget_profit_share
+    for currency, ledger in sorted(partition.manifest.exploration.items()):
+        budget = share * max(ledger.profit_per_day_milli, 0)
+        over = ledger.cost_per_day_milli / budget if budget > 0.0 else PRICE_RISE
+        moved = ledger.budget_price * min(max(over, PRICE_FALL), PRICE_RISE)
+        partition.manifest.exploration[currency] = replace(
+            ledger,
+            budget_price=min(max(moved, 1.0), PRICE_MAX),
+            spent_milli=ledger.spent_milli + ledger.cost_per_day_milli * days,
+        )
