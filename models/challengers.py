@@ -130,6 +130,7 @@ def challenge(
     labels: Ints,
     seed: int,
     settings: EnsembleSettings = DEFAULT_SETTINGS,
+    signals: Floats | None = None,
     make: MakeMembers = members,
 ) -> Ensemble:
     """Run the challengers over products that the prior was not trained on.
@@ -137,13 +138,15 @@ def challenge(
     Parameters
     ----------
     labels : [product] cluster of each
+    signals : see `models.challenger_members.epoch_features`
     make : makes a cluster's members by name
     """
     parts: list[ClusterEnsemble] = []
     alerts: list[MemberAlert] = []
     outliers: list[LevelOutlier] = []
     for label in np.unique(labels).tolist():
-        found = forecast(prior, episodes, np.flatnonzero(labels == label), seed, make=make)
+        products = np.flatnonzero(labels == label)
+        found = forecast(prior, episodes, products, seed, signals, make)
         outcome = combine(found, settings)
         if not outcome.rows:
             continue

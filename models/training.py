@@ -13,6 +13,7 @@ from models.clusters import assign, with_clusters
 from models.history import Episodes
 from models.maml import meta_train
 from models.prior import DEFAULT_PRIOR
+from models.search_history import SearchHistory
 from schemas.learned import CandidateScore, DemandPrior, Ensemble, TrainingRecord
 
 CHALLENGED_MAX = 300  # products: an adaptive forest takes about a millisecond an epoch
@@ -50,14 +51,15 @@ def train(
     source: str,
     *,
     meta: bool = True,
-    challengers: bool = False,
+    challengers: SearchHistory | None = None,
 ) -> Trained:
     """Fit every candidate without the held-out products, and the best of them with all.
 
     Parameters
     ----------
     meta : whether meta-learning takes part as the challenger of empirical Bayes
-    challengers : whether other models forecast the held-out products beside the posterior
+    challengers : searches that the tape has, where other models are to forecast the held-out
+        products beside the posterior; they see the searches of the days before
 
     Raises
     ------
@@ -82,17 +84,21 @@ def train(
     best = champion(rivals, EMPIRICAL_BAYES)
     scores = tuple(score(name, found) for name, found in trials.items())
     prior = with_clusters(fits[best](episodes, source), episodes)
-    if challengers:
-        prior = replace(prior, ensemble=_challenged(first, prior, tried))
+    if challengers is not None:
+        prior = replace(prior, ensemble=_challenged(first, prior, tried, challengers))
     return Trained(_recorded(prior, episodes, tape, best, scores), _rows(trials))
 
 
-def _challenged(first: DemandPrior, prior: DemandPrior, tried: Episodes) -> Ensemble:
+def _challenged(
+    first: DemandPrior, prior: DemandPrior, tried: Episodes, searches: SearchHistory
+) -> Ensemble:
     """The challengers on held-out products, by the clusters of the document to be published."""
     chosen = tried.take(np.arange(min(len(tried.skus), CHALLENGED_MAX)))
     pairs = zip(chosen.categories, chosen.attributes, strict=True)
     labels = [assign(prior, category, attributes) for category, attributes in pairs]
-    return challenge(first, chosen, np.array(labels, dtype=np.int64), CHALLENGERS_SEED)
+    return challenge(
+        first, chosen, np.array(labels), CHALLENGERS_SEED, signals=searches.signals(chosen)
+    )
 
 
 def refreshed(prior: DemandPrior, episodes: Episodes, tape: TapeFacts, source: str) -> DemandPrior:

@@ -1,7 +1,7 @@
 """Training of the demand prior on a tape, once or as a service that keeps it fresh."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,23 @@ import msgspec
 
 from models.history import EpochHistory
 from models.prior import prior_sha256
+from models.search_history import SearchHistory
 from models.training import TapeFacts, Trained, refreshed, train
 from schemas.errors import InputError
+from schemas.events import TrafficCounted
 from schemas.learned import DemandPrior
+from schemas.tape import decode
+from streams.tape_builder import Placed
 from streams.training import TapeFold, TapeRead, publish_control, write_document
 
 
 def train_from(
-    history: EpochHistory, read: TapeRead, source: str, *, meta: bool, challengers: bool
+    history: EpochHistory,
+    read: TapeRead,
+    source: str,
+    *,
+    meta: bool,
+    challengers: SearchHistory | None,
 ) -> Trained:
     """Train on what a fold has collected.
 
@@ -39,6 +48,19 @@ def train_from(
             where=source,
             fix="Train on a longer tape, or one with more products.",
         ) from None
+
+
+def noting_searches(history: SearchHistory) -> Callable[[Placed], None]:
+    """A listener to tape records that hands traffic reports to the history."""
+
+    def note(placed: Placed) -> None:
+        # a look at the bytes spares decoding every order a second time
+        if b'"traffic_counted"' in placed.value:
+            event = decode(placed.value).event
+            if isinstance(event, TrafficCounted):
+                history.add(event)
+
+    return note
 
 
 def keep_fresh(

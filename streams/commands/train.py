@@ -74,9 +74,10 @@ def prior(
     """
     from models.history import EpochHistory
     from models.prior import prior_sha256
+    from models.search_history import SearchHistory
     from streams.tape_sources import KAFKA
     from streams.training import TapeFold, publish_control, write_document
-    from streams.training_prior import keep_fresh, train_from
+    from streams.training_prior import keep_fresh, noting_searches, train_from
 
     if every_s is not None and (source != KAFKA or not publish):
         raise ConfigError(
@@ -84,10 +85,12 @@ def prior(
         )
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     history = EpochHistory()
-    fold = TapeFold(settings, source, partitions, history)
+    searches = SearchHistory() if challengers else None
+    note = None if searches is None else noting_searches(searches)
+    fold = TapeFold(settings, source, partitions, history, note)
     with progress_bar(output, f"reading {Path(source).name}") as advance:
         read = fold.read(advance)
-    trained = train_from(history, read, source, meta=not no_meta, challengers=challengers)
+    trained = train_from(history, read, source, meta=not no_meta, challengers=searches)
     known = prior_sha256(trained.prior)
     if out is not None:
         write_document(out, trained.prior)

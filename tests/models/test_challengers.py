@@ -7,6 +7,7 @@ from models import prior_fit
 from models.challenger_members import FEATURES, PosteriorMember, Rows, epoch_features
 from models.challengers import challenge, forecast
 from models.history import Episodes
+from models.search_history import SearchHistory
 from models.training import TapeFacts, train
 from schemas.codec import canonical
 from schemas.learned import DemandPrior
@@ -81,7 +82,7 @@ def test_features_are_known_when_the_epoch_begins(prior: DemandPrior, episodes: 
 
 def test_training_publishes_the_challengers_on_the_clusters_of_the_document() -> None:
     facts = TapeFacts({"0": 9}, "0" * 64)
-    with_them = train(catalogue(5), facts, "made up", meta=False, challengers=True).prior
+    with_them = train(catalogue(5), facts, "made up", meta=False, challengers=SearchHistory()).prior
     assert with_them.clusters is not None
     assert with_them.ensemble is not None
     assert len(with_them.clusters.clusters) == 2
