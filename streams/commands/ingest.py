@@ -16,6 +16,7 @@ from streams.adapters.online_retail import (
 )
 from streams.adapters.open_rows import open_rows
 from streams.commands.feeding import ahead_option, make_feeder
+from streams.commands.ingest_calendar import calendar
 from streams.commands.ingest_traffic import ga4, yandex_metrica
 from streams.event_files import EventWriter, read_events
 from streams.output import Output, bootstrap_option, command_options
@@ -32,6 +33,7 @@ def command() -> None:
     """
 
 
+command.add_command(calendar)
 command.add_command(ga4)
 command.add_command(yandex_metrica)
 

@@ -14,6 +14,7 @@ from models.simulator_habit import CostPlusHabit
 from models.simulator_presets import EFFECTS, Preset, shop_settings
 from models.simulator_truth import ShopSettings
 from schemas.errors import ConfigError
+from schemas.topics import CONTROLS
 from streams.calendars import Calendar, calendar_table
 from streams.commands.feeding import ahead_option, make_feeder
 from streams.event_files import EventWriter, SourceRecord
@@ -163,11 +164,15 @@ def _close_loop(
     counts: Counter[str],
     advance: Any,
 ) -> None:
-    """Show what the worker publishes: after each step wait until it has priced all of it."""
+    """Show what the worker publishes: after each step wait until it has priced all of it.
+
+    The step's end is told as a tick, after its records: the clock moves with the shop's.
+    """
     from streams.config import load_settings
     from streams.feeder import Feeder
     from streams.latest_prices import LatestPrices
     from streams.pacing import GroupPace
+    from streams.ticks import tick_event
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     feeder, pace = Feeder(settings), GroupPace(settings, 0, with_tape=True)
@@ -177,6 +182,9 @@ def _close_loop(
             for topic, value in shop.step(latest.prices):
                 counts[topic] += 1
                 feeder.send(topic, value)
+            feeder.flush()
+            pace(feeder.sent)
+            feeder.send(CONTROLS.name, tick_event(shop.now_ms))
             feeder.flush()
             pace(feeder.sent)
             for _ in latest.read():

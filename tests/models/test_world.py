@@ -117,6 +117,11 @@ def _pay_day(days: list[Day], world: World) -> list[Any]:
     return [1.0 * (str(first + day.day) in CALENDAR) for day in days]
 
 
+def _wave(days: list[Day], world: World) -> list[Any]:
+    phase = world.demand._phase
+    return [np.sqrt(2.0) * np.sin(2.0 * np.pi * d.day / 365.25 + phase) for d in days]
+
+
 EFFECTS: list[tuple[str, dict[str, Any], dict[str, Any], Callable[[list[Day], World], list[Any]],
                     Callable[[World], float]]] = [
     ("dearer", {"dearer_penalty": 1.5}, {}, lambda days, _: [kink(d.ln_price - d.ln_rival)
@@ -129,6 +134,7 @@ EFFECTS: list[tuple[str, dict[str, Any], dict[str, Any], Callable[[list[Day], Wo
      lambda days, _: [1.0 * (d.day >= 40) for d in days], lambda _: 0.3),
     ("search", {"search_effect": 0.2}, {"searches_per_order": 1e5, "search_sd": 0.2},
      _searched_before, lambda _: 0.2),
+    ("season", {"season_sd": 0.2}, {}, _wave, lambda _: 0.2),
     ("calendar", {"calendar_sd": 0.3}, {"calendar": CALENDAR}, _pay_day,
      lambda world: world.demand._kinds["pay_day"]),
     ("anchor", {"anchor_effect": 0.5}, {"family_size": 4}, _anchor_s_price, lambda _: 1.0),

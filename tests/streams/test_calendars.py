@@ -3,12 +3,16 @@
 import json
 from datetime import date
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from schemas.codec import decode_event
 from schemas.errors import ConfigError
 from streams.calendars import calendar_event, calendar_sha256, calendar_table
+from streams.cli import cli
+from streams.event_files import read_events
 
 
 def test_a_german_christmas_and_new_year() -> None:
@@ -49,6 +53,33 @@ def test_the_event_is_what_the_tape_takes() -> None:
     event = calendar_event(table, 1_736_121_600_000)
     found = decode_event("controls", None, json.dumps(event).encode()).event
     assert (found.calendar, found.calendar_sha256) == (table, calendar_sha256(table))
+
+
+def test_the_command_writes_the_event(tmp_path: Path) -> None:
+    out = tmp_path / "calendar.jsonl"
+    options = ["--from", "2025-12-24", "--to", "2025-12-25", "--at", "2025-12-01T00:00:00Z"]
+    arguments = ["ingest", "calendar", "DE", *options, "--out", str(out), "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    table = {"2025-12-24": ["day_before_holiday"], "2025-12-25": ["christmas_day"]}
+    expected = {
+        "type": "calendar_published",
+        "event_id": f"calendar-{calendar_sha256(table)[:16]}",
+        "event_time": "2025-12-01T00:00:00.000Z",
+        "calendar": table,
+        "calendar_sha256": calendar_sha256(table),
+    }
+    ((topic, value),) = read_events(out)
+    assert (topic, json.loads(value or b"")) == ("controls", expected)
+    assert json.loads(result.stdout) == expected
+
+
+@pytest.mark.parametrize("at", ["tomorrow", "2025-12-01T00:00:00"])
+def test_a_time_without_a_zone_is_refused(at: str) -> None:
+    options = ["--from", "2025-12-24", "--to", "2025-12-25", "--at", at, "--dry-run", "--json"]
+    result = CliRunner().invoke(cli, ["ingest", "calendar", "DE", *options])
+    assert result.exit_code == 2
+    assert json.loads(result.stderr.splitlines()[-1])["field"] == "--at"
 
 
 def test_an_unknown_country_is_refused() -> None:
