@@ -7,7 +7,7 @@ and the last 128 epochs of each. What it holds does not depend on the order of p
 
 import heapq
 import math
-from collections import deque
+from array import array
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
@@ -25,21 +25,7 @@ Bools = NDArray[np.bool_]
 
 PRODUCTS_MAX = 20_000
 EPOCHS_MAX = 128  # of one product
-
-
-class Taught(NamedTuple):
-    """One closed epoch: event time of its end, days; features; count and exposure; mark-up.
-
-    The exposure has what is believed of the market's other effects in it.
-    """
-
-    end_days: float
-    ln_price: float
-    ln_rival: float | None
-    control: float
-    orders: int
-    exposure_days: float
-    ln_markup: float | None  # ln of price over (unit cost / kept share); None without a cost
+NUMBERS = 9  # of one epoch: end, price, rival and whether known, control, orders, exposure, mark-up
 
 
 class Episodes(NamedTuple):
@@ -91,39 +77,43 @@ class EpochHistory:
 
     Parameters
     ----------
-    products_max, epochs_max : what is kept at most
+    products_max, epochs_max : what is kept at most, 72 bytes an epoch
     """
 
     def __init__(self, products_max: int = PRODUCTS_MAX, epochs_max: int = EPOCHS_MAX) -> None:
         self._products_max = products_max
-        self._epochs_max = epochs_max
-        self._epochs: dict[str, deque[Taught]] = {}
+        self._numbers_max = epochs_max * NUMBERS
+        self._epochs: dict[str, array[float]] = {}
         self._entries: dict[str, CatalogueEntry] = {}
         self._kept: list[tuple[int, str]] = []  # heap: the highest digest first
-        self._cut = -1  # digests from here on are not kept any more; -1: no limit yet
+        self._cut: int | None = None  # digests from here on are not kept; None: no limit yet
 
     def __call__(
         self, entry: CatalogueEntry, epoch: OpenEpoch, seen: Observation, now_ms: int
     ) -> None:
-        """Note one closed epoch."""
+        """Note one closed epoch.
+
+        The exposure has what is believed of the market's other effects in it.
+        """
         if not self._admits(entry.sku):
             return
         self._entries[entry.sku] = entry
-        ln_markup = None
-        if entry.unit_cost_minor:
-            ln_markup = math.log(epoch.price_minor * entry.kept_share / entry.unit_cost_minor)
-        features = seen.features
-        self._epochs[entry.sku].append(
-            Taught(
-                now_ms / DAY_MS,
-                features.ln_price,
-                features.ln_rival,
-                features.control,
-                seen.orders,
-                seen.exposure_days * math.exp(seen.offset),
-                ln_markup,
-            )
-        )
+        (price, rival, control), cost = seen.features, entry.unit_cost_minor
+        known, costed = rival is not None, cost is not None and cost > 0
+        kept = self._epochs[entry.sku]
+        if len(kept) >= self._numbers_max:
+            del kept[:NUMBERS]
+        kept.extend((
+            now_ms / DAY_MS,
+            price,
+            0.0 if rival is None else rival,
+            float(known),
+            control,
+            seen.orders,
+            seen.exposure_days * math.exp(seen.offset),
+            math.log(epoch.price_minor * entry.kept_share / cost) if cost and costed else 0.0,
+            float(costed),
+        ))  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._epochs)
@@ -132,9 +122,9 @@ class EpochHistory:
         if sku in self._epochs:
             return True
         digest = sku_digest(sku)
-        if self._cut >= 0 and digest >= self._cut:
+        if self._cut is not None and digest >= self._cut:
             return False
-        self._epochs[sku] = deque(maxlen=self._epochs_max)
+        self._epochs[sku] = array("d")
         heapq.heappush(self._kept, (-digest, sku))
         if len(self._kept) > self._products_max:
             dropped, name = heapq.heappop(self._kept)
@@ -146,37 +136,30 @@ class EpochHistory:
     def episodes(self) -> Episodes:
         """Everything collected, as arrays."""
         skus = sorted(self._entries)
-        longest = max((len(self._epochs[sku]) for sku in skus), default=0)
-        shape = (len(skus), longest)
-        columns = {name: np.zeros(shape) for name in Taught._fields[:6]}
-        known = np.zeros(shape, dtype=np.bool_)
-        ln_markup, costed = np.zeros(len(skus)), np.zeros(len(skus), dtype=np.bool_)
+        longest = max((len(self._epochs[sku]) for sku in skus), default=0) // NUMBERS
+        found = np.zeros((len(skus), longest, NUMBERS))
         for row, sku in enumerate(skus):
-            weighed = weight = 0.0
-            for column, taught in enumerate(self._epochs[sku]):
-                known[row, column] = taught.ln_rival is not None
-                for name, value in zip(Taught._fields[:6], taught[:6], strict=True):
-                    if value is not None:
-                        columns[name][row, column] = value
-                if taught.ln_markup is not None:
-                    weighed += taught.ln_markup * taught.exposure_days
-                    weight += taught.exposure_days
-            costed[row] = weight > 0.0
-            ln_markup[row] = weighed / weight if weight > 0.0 else 0.0
+            epochs = np.frombuffer(self._epochs[sku]).reshape(-1, NUMBERS)
+            found[row, : len(epochs)] = epochs
+        end_days, price, rival, known, control, orders, exposure, markup, costed = np.moveaxis(
+            found, -1, 0
+        )
+        weight = exposure * costed
+        total = weight.sum(axis=1)
         entries = [self._entries[sku] for sku in skus]
         return Episodes(
-            skus,
-            [entry.category for entry in entries],
-            [entry.attributes for entry in entries],
-            columns["end_days"],
-            columns["ln_price"],
-            columns["ln_rival"],
-            known,
-            columns["control"],
-            columns["orders"],
-            columns["exposure_days"],
-            ln_markup,
-            costed,
+            skus=skus,
+            categories=[entry.category for entry in entries],
+            attributes=[entry.attributes for entry in entries],
+            end_days=end_days,
+            ln_price=price,
+            ln_rival=rival,
+            rival_known=known > 0.0,
+            control=control,
+            orders=orders,
+            exposure_days=exposure,
+            ln_markup=(weight * markup).sum(axis=1) / np.where(total > 0.0, total, 1.0),
+            costed=total > 0.0,
         )
 
 

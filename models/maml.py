@@ -137,6 +137,8 @@ def _outer_loop(
     products = tasks.category.shape[0]
 
     def loss(meta: _Meta, batch: Array) -> Array:
+        if not second_order:  # nothing but the inner step sees S: it stays as it is, exactly
+            meta = meta._replace(factor=start.factor)
         chosen = jax.tree.map(lambda column: column[batch], tasks)
         pulled = _pull(meta, start, certainty) / products
         return -_later_log_likelihood(meta, chosen, second_order).mean() + pulled / EPOCHS_WORTH

@@ -29,7 +29,6 @@ Floats = NDArray[np.float64]
 
 ROUNDS = 3  # of new modes under the prior learned so far
 EM_STEPS = 60
-FRESH_STEPS = 2
 NEWTON_STEPS = 25
 STEP_MAX = 1.0  # in any coefficient: Newton's method is damped far from the mode
 MODE_TOLERANCE = 1e-6
@@ -91,7 +90,7 @@ def update(prior: DemandPrior, episodes: Episodes, source: str) -> DemandPrior:
         raise ValueError("episodes had no product; expected one or more")
     initial = beginnings(prior, episodes)
     posterior = posteriors(episodes, initial, prior.dispersion)
-    fresh = refresh(prior, _members(episodes, initial, posterior), source, em_steps=FRESH_STEPS)
+    fresh = refresh(prior, _members(episodes, initial, posterior), source)
     fresh = replace(fresh, dispersion=dispersion_of(episodes, posterior))
     return with_habits(with_attribute_covariance(fresh, episodes), episodes, posterior)
 
