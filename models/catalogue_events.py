@@ -40,7 +40,11 @@ def product_listed(context: Context, event: ProductListed) -> None:
         predecessor=event.predecessor,
         retired=False,
         changed_ms=context.now_ms,
+        role=event.role,
+        anchors=event.anchors,
     )
+    if known is None:
+        partition.join_family(partition.catalogue[event.sku])
     markup = partition.policy.objective.expert_markup_ratio
     partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event, markup)
     partition.touch(f"catalogue/{event.sku}")

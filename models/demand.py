@@ -93,6 +93,34 @@ def learn(
     Source: T. Minka (2001), Expectation propagation, section 3 (assumed density);
     S. F. Schmidt (1966), Application of state-space methods to navigation problems.
     """
+    return update(posterior, observation, now_ms, settings).posterior
+
+
+class Update(NamedTuple):
+    """An updated belief, and how the epoch moved it.
+
+    Whatever has covariance c with ln mu moves by ``c * step``, and a covariance of two such by
+    ``-c c' gain``: how the terms of an offset are learned beside the coefficients.
+    """
+
+    posterior: DemandPosterior
+    step: float
+    gain: float
+
+
+def update(
+    posterior: DemandPosterior,
+    observation: Observation,
+    now_ms: int,
+    settings: DemandSettings = DEFAULT_SETTINGS,
+    offset_cov: Coefficients = (0.0, 0.0, 0.0, 0.0),
+) -> Update:
+    """`learn`, and the step of ln mu, where the offset is believed jointly with the coefficients.
+
+    Parameters
+    ----------
+    offset_cov : covariance of the observation's offset with each coefficient
+    """
     _check(observation)
     b, eps, eta, delta = posterior.mean
     c_bb, c_be, c_bn, c_bd, c_ee, c_en, c_ed, c_nn, c_nd, c_dd = posterior.cov
@@ -104,11 +132,13 @@ def learn(
     p, rival, u = observation.features
     r = 0.0 if rival is None else rival
     # v = V x, the direction in which one epoch moves the coefficients
-    v_b = c_bb + c_be * p + c_bn * r + c_bd * u
-    v_e = c_be + c_ee * p + c_en * r + c_ed * u
-    v_n = c_bn + c_en * p + c_nn * r + c_nd * u
-    v_d = c_bd + c_ed * p + c_nd * r + c_dd * u
+    o_b, o_e, o_n, o_d = offset_cov
+    v_b = c_bb + c_be * p + c_bn * r + c_bd * u + o_b
+    v_e = c_be + c_ee * p + c_en * r + c_ed * u + o_e
+    v_n = c_bn + c_en * p + c_nn * r + c_nd * u + o_n
+    v_d = c_bd + c_ed * p + c_nd * r + c_dd * u + o_d
     spread = v_b + v_e * p + v_n * r + v_d * u + observation.offset_variance
+    spread += o_b + o_e * p + o_n * r + o_d * u
     if rival is None:
         spread += settings.missing_rival_sd**2 * (eta * eta + c_nn)
     z_0 = b + eps * p + eta * r + delta * u + observation.offset + log(observation.exposure_days)
@@ -130,7 +160,8 @@ def learn(
         c_nd - k_n * v_d,
         c_dd - k * v_d * v_d,
     )
-    return _with_sizes(posterior, *_within_limits(mean, cov), observation, now_ms, settings)
+    moved = _with_sizes(posterior, *_within_limits(mean, cov), observation, now_ms, settings)
+    return Update(moved, step, k)
 
 
 def _within_limits(mean: Coefficients, cov: Covariance) -> tuple[Coefficients, Covariance]:

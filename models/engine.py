@@ -1,9 +1,9 @@
 """The engine of one tape partition: the fold, and the driver that prices in waves.
 
-Decisions that the fold asks for wait in a wave; a record of a product whose decision waits, waits
-behind it. A wave is priced when it is full, when a record reads more than its own product (a
-control, a tick that looks at products, a successor), or when the batch ends. A product's records
-stay in order, products do not see each other, every wave runs through the kernel's one padded
+Decisions that the fold asks for wait in a wave; a record of a family in which a decision waits,
+waits behind it. A wave is priced when it is full, when a record reads more than its own family (a
+control, a tick that looks at products, a successor), or when the batch ends. A family's records
+stay in order, families do not see each other, every wave runs through the kernel's one padded
 tile, and outputs leave in tape order: the bytes are the same however the tape was cut.
 """
 
@@ -24,6 +24,7 @@ from schemas.codec import canonical
 from schemas.errors import EngineError
 from schemas.events import (
     EPOCH,
+    AnyEvent,
     ClockTicked,
     EngineChanged,
     ProductListed,
@@ -57,6 +58,8 @@ class PartitionEngine:
         self.state = state
         self.kernel = kernel
         self._wave: dict[str, Posed] = {}
+        self._waiting: dict[str, None] = {}  # families with a decision in the wave
+        self._unlisted: dict[str, None] = {}  # products whose first listing waits
         self._behind: list[Admitted] = []
         self._outputs: list[Placed] = []
 
@@ -151,15 +154,28 @@ class PartitionEngine:
             self._flush()
 
     def _observe(self, admitted: Admitted) -> None:
-        """Observe a record, unless a decision on its product waits: then it waits behind it."""
+        """Observe a record, unless a decision on its family waits: then it waits behind it."""
         context, record, value = admitted
-        if getattr(record.event, "sku", None) in self._wave:
+        if self._waits(record.event):
             self._behind.append(admitted)
             return
         observe(context, record, value)
         self._outputs.extend(context.outputs)
         for request in context.requests:
             self._pose(request)
+
+    def _waits(self, event: AnyEvent) -> bool:
+        """Whether a product's event must wait; a first listing that waits holds the next ones."""
+        if not isinstance(event, SkuEvent) or not self._wave:
+            return False
+        entry = self.state.catalogue.get(event.sku)
+        if entry is not None:
+            return entry.family in self._waiting
+        family = event.family if isinstance(event, ProductListed) else None
+        waits = (family or event.sku) in self._waiting or event.sku in self._unlisted
+        if waits:
+            self._unlisted[event.sku] = None
+        return waits
 
     def _decoded(self, offset: int, value: bytes) -> tape.TapeRecord:
         try:
@@ -169,7 +185,7 @@ class PartitionEngine:
             raise
 
     def _reads_many(self, record: tape.TapeRecord) -> bool:
-        """Whether a record reads or writes more than its own product's state."""
+        """Whether a record reads or writes more than its own family's state."""
         event = record.event
         if isinstance(event, ProductListed):
             return event.predecessor is not None
@@ -187,6 +203,7 @@ class PartitionEngine:
         if isinstance(found, Posed):
             self._unblock(request)
             self._wave[request.sku] = found
+            self._waiting[found.entry.family] = None
         else:
             self._block(request, found)
 
@@ -199,6 +216,8 @@ class PartitionEngine:
         """Price the waiting decisions, then observe what waits behind them, in tape order."""
         self._price(list(self._wave.values()))
         self._wave.clear()
+        self._waiting.clear()
+        self._unlisted.clear()
         behind, self._behind = self._behind, []
         for admitted in behind:
             self._observe(admitted)

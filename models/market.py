@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, effects_book, lessons
+from models import breaker, demand, effects_book, family_book, lessons
 from models.epoch import accrue, closes, observation, open_epoch
 from models.lessons import Finding
 from models.partition import PartitionState
@@ -93,12 +93,14 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
     if bare is None:
         return Closed(0, None, tuple(found))
     beside = effects_book.beside(partition, state, ended, bare)
-    seen = beside.seen
+    seen = family_book.expected(partition, state, beside.seen, now_ms)
     highest = demand.upper_expected_orders(posterior, seen)
     learned, news = lessons.admit(partition, state, ended, seen, now_ms)
     if learned is not None:
         before = state.posterior or posterior
-        state.posterior = demand.learn(before, learned, now_ms, partition.demand_settings)
+        state.posterior = family_book.learn(
+            partition, state, before, beside.seen._replace(orders=learned.orders), now_ms
+        )
         effects_book.learned(partition, state, ended, before, beside._replace(seen=learned))
         if partition.observer is not None:
             partition.observer(partition.catalogue[state.sku], epoch, learned, now_ms)
@@ -124,6 +126,7 @@ def begin_epoch(
         in_stock=in_stock(state),
         traffic_feed=state.traffic is not None,
     )
+    family_book.begin(partition, state, state.epoch)
     effects_book.opened(partition, state, now_ms)
     reschedule(partition, state)
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from models import demand, effects_book, epoch, returns_book, searches
+from models import demand, effects_book, epoch, family_book, returns_book, searches
 from models.cohorts import Cancelled
 from models.context import Context, Refused
 from models.market import (
@@ -71,6 +71,7 @@ def _look_at_rate_of_sale(context: Context, state: SkuState, entry: CatalogueEnt
     if seen is None:
         return
     seen = effects_book.beside(context.partition, state, opened, seen).seen
+    seen = family_book.expected(context.partition, state, seen, context.now_ms)
     highest = demand.upper_expected_orders(posterior, seen)
     if seen.orders > limits.fast_sales_ratio * highest:
         closed = close_epoch(context.partition, state, context.now_ms)

@@ -6,6 +6,7 @@ keys; insertion order never reaches an output.
 
 import hashlib
 import heapq
+from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ from schemas.state import (
     STATE_VERSION,
     CatalogueEntry,
     Counts,
+    FamilyMember,
     GateEntry,
     Manifest,
     Promotion,
@@ -63,6 +65,8 @@ class PartitionState:
         self.skus: dict[str, SkuState] = {}
         self.catalogue: dict[str, CatalogueEntry] = {}
         self.gates: dict[str, GateEntry] = {}
+        self.families: dict[str, list[str]] = {}  # SKUs, sorted; from the catalogue
+        self.members: dict[str, FamilyMember] = {}
         self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
         self.cohorts_by_day: dict[int, dict[tuple[str, str], None]] = {}
         self.effects: dict[str, CategoryEffects] = {}
@@ -106,6 +110,10 @@ class PartitionState:
         if not self.cohorts_by_day[cohort.day]:
             del self.cohorts_by_day[cohort.day]
         self.touch(f"cohort/{cohort.sku}/{name}")
+
+    def join_family(self, entry: CatalogueEntry) -> None:
+        """Put a product that is listed for the first time among its family's."""
+        insort(self.families.setdefault(entry.family, []), entry.sku)
 
     def schedule(self, state: SkuState, due_ms: int | None) -> None:
         """Set when a product is next looked at; a later entry makes an earlier one void."""
@@ -159,6 +167,7 @@ class PartitionState:
         keys += [f"sku/{sku}" for sku in self.skus]
         keys += [f"catalogue/{sku}" for sku in self.catalogue]
         keys += [f"gate/{sku}" for sku in self.gates]
+        keys += [f"member/{sku}" for sku in self.members]
         keys += [f"cohort/{sku}/{name}" for sku, named in self.cohorts.items() for name in named]
         keys += [f"effects/{category}" for category in self.effects]
         records = []
@@ -184,6 +193,8 @@ class PartitionState:
             found = self.catalogue[rest]
         elif kind == "gate":
             found = self.gates[rest]
+        elif kind == "member":
+            found = self.members[rest]
         elif kind == "cohort":
             sku, name = _cohort_name(rest)
             found = self.cohorts.get(sku, {}).get(name)
@@ -240,8 +251,11 @@ class PartitionState:
             self.skus[rest] = msgspec.json.decode(value, type=SkuState)
         elif kind == "catalogue":
             self.catalogue[rest] = msgspec.json.decode(value, type=CatalogueEntry)
+            self.join_family(self.catalogue[rest])
         elif kind == "gate":
             self.gates[rest] = msgspec.json.decode(value, type=GateEntry)
+        elif kind == "member":
+            self.members[rest] = msgspec.json.decode(value, type=FamilyMember)
         elif kind == "cohort":
             _, name = _cohort_name(rest)
             cohort = msgspec.json.decode(value, type=ReturnCohort)

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, effects_book, guards
+from models import breaker, cross_effects, demand, effects_book, family_book, guards
 from models.context import Request
 from models.market import RivalView, log_rival, rival_view
 from models.objective import PADDING, Row
@@ -71,7 +71,9 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     market = effects_book.present(
         partition, state, posterior, request.now_ms, horizon, log_rival(state, rivals)
     )
-    full = _demand_row(partition.policy.objective, state, posterior, rivals, returns, market)
+    beside = family_book.present(partition, state)
+    goal = partition.policy.objective
+    full = _demand_row(goal, state, posterior, rivals, returns, market, beside)
     full = full._replace(
         return_cost=handling / reference,
         kept_share=entry.kept_share,
@@ -108,9 +110,13 @@ def _demand_row(
     rivals: RivalView,
     returns: ReturnCurve,
     market: effects_book.Present,
+    beside: cross_effects.Term | None,
 ) -> Row:
-    """The row's beliefs: demand, its uncertainty, the market's effects, returns."""
-    forecast = demand.forecast(posterior, log_rival(state, rivals), _control(state))
+    """The row's beliefs: demand, its uncertainty, the market's and partners' effects, returns."""
+    ln_rival, control = log_rival(state, rivals), _control(state)
+    forecast = demand.forecast(posterior, ln_rival, control)
+    if beside is not None:
+        forecast = cross_effects.beside(forecast, beside, ln_rival, control)
     orders_per_day = forecast.demand_per_day * _traffic_factor(state) * math.exp(market.log_level)
     per_day = max(orders_per_day * demand.mean_units_per_order(posterior), DEMAND_PER_DAY_MIN)
     return PADDING._replace(

@@ -341,3 +341,36 @@ class Quarantine(Struct, frozen=True, kw_only=True, gc=False):
     release_ms: int
     offset: float = 0.0
     offset_variance: float = 0.0
+
+
+class PriceSums(Struct, frozen=True, gc=False):
+    """Integrals over event time of ln(P / P_ref) and of the control, times days."""
+
+    ln_price_days: float = 0.0
+    control_days: float = 0.0
+
+
+class PriceClock(Struct, frozen=True, gc=False):
+    """The price that a product has shown since ``since_ms``, and its integrals up to then."""
+
+    ln_price: float
+    control: float
+    since_ms: int
+    sums: PriceSums
+
+
+class CrossEffects(Struct, frozen=True, kw_only=True, gc=False):
+    """Belief about how partners' prices move a product's demand: normal, joint with its own.
+
+    ``mean`` and ``cov`` (upper triangle by rows) are of the cross elasticities d ln units / d ln
+    P_j in the order of ``partners``, and last of the coefficient of the partners' mean control.
+    ``own_cov`` is the covariance with (b, eps, eta, delta), four numbers a term. It holds while the
+    product's own variances are ``own_variances``. ``tried``: candidates that have been looked at.
+    """
+
+    partners: tuple[str, ...]
+    mean: tuple[float, ...]
+    cov: tuple[float, ...]
+    own_cov: tuple[float, ...]
+    own_variances: Coefficients
+    tried: int

@@ -7,6 +7,7 @@ key                       record
 ``catalogue/<SKU>``       `CatalogueEntry`: listing and costs
 ``gate/<SKU>``            `GateEntry`: the publisher gate's own memory
 ``cohort/<SKU>/...``      `ReturnCohort`: sold units whose returns are still to come
+``member/<SKU>``          `FamilyMember`: cross effects, of products in a family of several
 ``policy`` ``prior``      the document in force
 ``returns``               `ReturnPool`: the pooled return model
 ``effects/<category>``    `CategoryEffects`: what a category's products share
@@ -20,7 +21,16 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.effects import MarketMemory
-from schemas.learned import DemandPosterior, DriftSums, OpenEpoch, Quarantine, ReturnLevel
+from schemas.learned import (
+    CrossEffects,
+    DemandPosterior,
+    DriftSums,
+    OpenEpoch,
+    PriceClock,
+    PriceSums,
+    Quarantine,
+    ReturnLevel,
+)
 
 STATE_VERSION = 1
 
@@ -42,6 +52,8 @@ class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
     predecessor: str | None
     retired: bool
     changed_ms: int
+    role: str = "plain"
+    anchors: tuple[str, ...] = ()
 
 
 class Rival(Struct, frozen=True, gc=False):
@@ -146,6 +158,19 @@ class SkuState(Struct, kw_only=True):
     passport: Passport | None = None
     profit_per_day_milli: int = 0
     probe_cost_per_day_milli: int = 0
+
+
+class FamilyMember(Struct, kw_only=True):
+    """A product of a family of several: its price clock, and how partners' prices move it.
+
+    ``began`` is where the partners' clocks stood when the open epoch began, in their order.
+    """
+
+    sku: str
+    clock: PriceClock
+    effects: CrossEffects | None = None
+    began_ms: int = 0
+    began: tuple[PriceSums, ...] = ()
 
 
 class Promotion(Struct, frozen=True, kw_only=True, gc=False):

@@ -95,8 +95,8 @@ def test_the_tape_has_what_could_go_wrong(market: list[Record], whole: Run) -> N
     }  # fmt: skip
     kinds = {key.split(b"/")[0] for key in whole.stored}
     assert kinds == {
-        b"sku", b"catalogue", b"gate", b"cohort", b"policy", b"prior", b"returns", b"promotions",
-        b"manifest", b"effects", b"days", b"channels", b"searches", b"today",
+        b"sku", b"catalogue", b"gate", b"cohort", b"member", b"policy", b"prior", b"returns",
+        b"promotions", b"manifest", b"effects", b"days", b"channels", b"searches", b"today",
     }  # fmt: skip
     manifest = orjson.loads(whole.stored[b"manifest"])
     assert manifest["counts"]["duplicates"] > len(market) // 50
@@ -285,7 +285,20 @@ def test_state_records_are_written_as_in_their_golden_files(kernel: Kernel) -> N
         kinds.append(kind)
         record = orjson.loads(value)
         assert_golden("state", kind, record | masked if kind == "manifest" else record)
-    assert kinds == sorted(STATE_RECORDS)
+    assert kinds == sorted(kind for kind in STATE_RECORDS if kind != "member")
+
+
+def test_a_member_of_a_family_is_written_as_in_its_golden_file(kernel: Kernel) -> None:
+    shop = Partition(kernel)
+    shop.send("product_listed", at(), family="F", role="anchor")
+    shop.send("product_listed", at(), sku="B", family="F", role="addition", anchors=["A"])
+    for day in range(1, 20):
+        for number in range(10):
+            shop.send("order_placed", at(days=day, minutes=-number), sku="B",
+                      order_id=f"{day}-{number}")  # fmt: skip
+        shop.send("price_applied", at(days=day, hours=1), price_minor=950 + 100 * (day % 2))
+        shop.tick(at(days=day, hours=2))
+    assert_golden("state", "member", orjson.loads(shop.stored[b"member/B"]))
 
 
 def assert_golden(folder: str, name: str, document: Any) -> None:
