@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-TRUST_LOG = 0.7  # effects are learned from smaller moves: no farther from the prices alone
 STARTS_LOG = (0.0, -0.25, 0.25)
 SOLO_POINTS = 129
 NEWTON_STEPS_MAX = 60
@@ -72,10 +71,8 @@ class _Local(NamedTuple):
     hessian: Floats
 
 
-def joint_optimum(
-    members: Sequence[Member], cross: Floats, *, trust_log: float = TRUST_LOG
-) -> Joint:
-    """Maximise the family's profit over all its prices, within bounds and near the prices alone.
+def joint_optimum(members: Sequence[Member], cross: Floats) -> Joint:
+    """Maximise the family's profit over all its prices, within the members' bounds.
 
     The climb starts at the prices alone and a quarter to either side; the best end is taken. A
     family without cross effects gets the prices alone, to the last bit.
@@ -83,7 +80,6 @@ def joint_optimum(
     Parameters
     ----------
     cross : [n, n] d ln units_i / d ln price_j; the diagonal is not read
-    trust_log : how far a ln price may be from the price alone
 
     Raises
     ------
@@ -95,8 +91,7 @@ def joint_optimum(
     family = _family(members, cross)
     alone = _alone(members)
     columns = family.columns
-    low = np.maximum(columns.low, alone - trust_log)
-    high = np.minimum(columns.high, alone + trust_log)
+    low, high = np.asarray(columns.low), np.asarray(columns.high)
     best, best_profit = alone, float(_local(family, alone).profit.sum())
     off_diagonal = family.effects - np.diag(np.diag(family.effects))
     if off_diagonal.any():

@@ -37,7 +37,7 @@ class FamilySettings(NamedTuple):
     additions: int = 5
     elasticity: tuple[float, float] = (-3.0, -2.0)
     orders_per_day: tuple[float, float] = (5.0, 20.0)
-    reference_minor: tuple[float, float] = (1000.0, 4000.0)
+    reference_minor: tuple[float, float] = (1500.0, 2500.0)
     anchor_effect: tuple[float, float] = (-1.0, -0.5)
     substitute_effect: tuple[float, float] = (0.2, 0.4)
     substitute_share: float = 1.0  # of the pairs of additions
