@@ -186,7 +186,7 @@ def simulated(kernel: Kernel, seed: int, days: int) -> list[Record]:
     shop = Shop(
         seed,
         settings=ShopSettings(
-            products=8, step_hours=24 // STEPS_PER_DAY, bad_share=0.01, family_share=0.4,
+            products=8, step_hours=24 // STEPS_PER_DAY, bad_share=0.01, family_share=0.9,
             start=rfc3339(START_MS),
         ),
     )  # fmt: skip

@@ -215,7 +215,7 @@ def test_of_prices_that_move_together_only_the_sum_is_known() -> None:
     _, sd = effect(found, 0)
     sum_variance = posterior.cov[4] + sd**2 + 2.0 * found.own_cov[1]
     assert sd > 0.9 * UNRELATED.sd
-    assert found.own_cov[1] < -0.9 * sd**2  # what the one gains the other loses
+    assert found.own_cov[1] < -0.85 * sd**2  # what the one gains the other loses
     assert sum_variance == pytest.approx(posterior.cov[4] - sd**2, abs=0.01)
     assert posterior.mean[1] + found.mean[0] == pytest.approx(-2.0, abs=0.3)
 
