@@ -6,7 +6,7 @@ a clock of its own price, an integral over event time; the difference of a partn
 the ends of an epoch is its mean price in it, however often it moved.
 """
 
-from models import cross_effects, demand
+from models import cross_effects, cross_prior, demand
 from models.epoch import Observation
 from models.partition import PartitionState
 from schemas.events import DAY_MS, HOUR_MS
@@ -122,15 +122,15 @@ def learn(
 def used_effects(partition: PartitionState, family: str) -> dict[tuple[str, str], float]:
     """The family's cross elasticities that pricing uses, by (product, partner)."""
     places: list[tuple[str, str]] = []
-    pairs: list[cross_effects.Pair] = []
+    pairs: list[cross_prior.Pair] = []
     for sku in partition.families[family]:
         member = partition.members.get(sku)
         if member is None or member.effects is None:
             continue
         entry = partition.catalogue[sku]
         for index, partner in enumerate(member.effects.partners):
-            prior = cross_effects.relation(entry, partition.catalogue[partner])
+            prior = cross_prior.relation(entry, partition.catalogue[partner])
             mean, sd = cross_effects.effect(member.effects, index)
             places.append((sku, partner))
-            pairs.append(cross_effects.Pair(prior, mean, sd))
-    return dict(zip(places, cross_effects.used_effects(pairs), strict=True))
+            pairs.append(cross_prior.Pair(prior, mean, sd))
+    return dict(zip(places, cross_prior.used_effects(pairs), strict=True))

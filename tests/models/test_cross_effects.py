@@ -10,15 +10,12 @@ from hypothesis import strategies as st
 
 from models import cross_effects, demand, family_book
 from models.context import Output
-from models.cross_effects import (
+from models.cross_effects import PARTNERS_MAX, choose_partners, effect, learn
+from models.cross_prior import (
     COMPLEMENT,
-    PARTNERS_MAX,
     SUBSTITUTE,
     UNRELATED,
     Pair,
-    choose_partners,
-    effect,
-    learn,
     relation,
     used,
     used_effects,
@@ -245,7 +242,7 @@ def test_pairs_of_one_relation_know_together_what_none_knows_alone() -> None:
     (alone,) = used_effects([pair])
     together = used_effects([pair] * 20)
     assert alone == 0.0
-    assert together == pytest.approx([0.3] * 20, rel=0.02)
+    assert together == pytest.approx([0.3] * 20, rel=0.1)
 
 
 # -- in a simulated shop, through the fold's own epochs
