@@ -37,7 +37,7 @@ def count(today: dict[str, list[int]], channel: str, ln_gap: float) -> None:
     if bins is None:
         bins = today[channel] = [0] * BINS
     bins[place(ln_gap)] += 1
-    if len(today) > CHANNELS_A_DAY_MAX:
+    if len(today) - (OTHER in today) > CHANNELS_A_DAY_MAX:
         last = max(name for name in today if name != OTHER)
         moved = today.pop(last)
         others = today.get(OTHER, [0] * BINS)
@@ -136,9 +136,9 @@ def mixture(effects: ChannelEffects, x: float) -> tuple[float, float]:
     The average elasticity is the product's own; with slopes d this is ``ln sum s exp(d x)``, 0 at
     x = 0 with slope 0, and bends upwards: dearer, those who hardly react remain.
     """
-    used = [(effects.shares[name], effects.effects[name].used) for name in sorted(effects.shares)]
-    if not any(slope for _, slope in used):
+    if not effects.effects or not any(found.used for found in effects.effects.values()):
         return 0.0, 0.0
+    used = [(effects.shares[name], effects.effects[name].used) for name in sorted(effects.shares)]
     weights = [share * math.exp(slope * x) for share, slope in used]
     total = sum(weights)
     slope = sum(w * d for w, (_, d) in zip(weights, used, strict=True)) / total

@@ -36,25 +36,30 @@ _KIND = re.compile(r"[a-z0-9][a-z0-9 _.-]{0,63}")
 
 
 class DayFactors(NamedTuple):
-    """Effects in use, and their sd: ln factors by weekday from Monday, and by kind."""
+    """Effects in use, and their sd: ln factors by weekday from Monday, and by kind.
+
+    A holiday's is the whole of it, what it shares included; one never seen has the shared effect.
+    """
 
     week: tuple[float, ...]
     kinds: dict[str, Effect]
     calendar: dict[str, tuple[str, ...]]
     week_sd: float
-
-    @property
-    def neutral(self) -> bool:
-        """Whether every day is like any other."""
-        return not any(self.week) and not any(found.used for found in self.kinds.values())
+    neutral: bool  # every day is like any other
 
     def log_factor(self, day: int) -> float:
         """ln of a day's demand over an average day's; ``day`` counts from 1970-01-01."""
         name, weekday = _day(day)
         found = self.week[weekday]
-        for kind in _regressors(self.calendar.get(name, ())):
-            if kind in self.kinds:
+        holidays: list[str] = []
+        for kind in self.calendar.get(name, ()):
+            if kind not in SHOP_DAYS:
+                holidays.append(kind)
+            elif kind in self.kinds:
                 found += self.kinds[kind].used
+        if holidays and HOLIDAY in self.kinds:
+            known = [kind for kind in holidays if kind in self.kinds]
+            found += self.kinds[known[0] if known else HOLIDAY].used
         return found
 
     def mean_log(self, from_ms: int, to_ms: int) -> float:
@@ -80,7 +85,8 @@ def _regressors(kinds: tuple[str, ...]) -> list[str]:
     """The effects of a day's kinds: shop days by name, holidays shared and by name."""
     holidays = [kind for kind in kinds if kind not in SHOP_DAYS]
     shared = [HOLIDAY] if holidays else []
-    return [*(kind for kind in kinds if kind in SHOP_DAYS), *shared, *holidays]
+    named = [kind for kind in holidays if kind not in (LEVEL, HOLIDAY, *WEEKDAYS)]
+    return [*(kind for kind in kinds if kind in SHOP_DAYS), *shared, *named]
 
 
 def parse_calendar(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -180,7 +186,7 @@ def _full(effects: DayEffects) -> Matrix:
 def in_use(effects: DayEffects) -> DayFactors:
     """The effects as far as they are known: the week as a whole, each kind by itself."""
     if not effects.names:
-        return DayFactors((0.0,) * 7, {}, effects.calendar, 0.0)
+        return DayFactors((0.0,) * 7, {}, effects.calendar, 0.0, neutral=True)
     cov = _full(effects)
     days = [effects.names.index(name) for name in WEEKDAYS]
     middle = sum(effects.mean[day] for day in days) / 7.0
@@ -192,10 +198,17 @@ def in_use(effects: DayEffects) -> DayFactors:
         variances.append(variance)
         distance += week[number] ** 2 / variance
     share = known_share(distance * 6.0 / 7.0, WEEK_DOUBT)
-    kinds = {
-        name: effect(effects.mean[place], cov[place][place])
-        for place, name in enumerate(effects.names)
-        if name != LEVEL and name not in WEEKDAYS
-    }
+    kinds = {}
+    for place, name in enumerate(effects.names):
+        if name == LEVEL or name in WEEKDAYS:
+            continue
+        mean, variance = effects.mean[place], cov[place][place]
+        if name not in SHOP_DAYS and name != HOLIDAY:
+            shared = effects.names.index(HOLIDAY)
+            mean += effects.mean[shared]
+            variance += cov[shared][shared] + 2.0 * cov[shared][place]
+        kinds[name] = effect(mean, variance)
     sd = math.sqrt(sum(variances) / 7.0)
-    return DayFactors(tuple(share * found for found in week), kinds, effects.calendar, sd)
+    neutral = share == 0.0 and not any(found.used for found in kinds.values())
+    factors = tuple(share * found for found in week)
+    return DayFactors(factors, kinds, effects.calendar, sd, neutral)

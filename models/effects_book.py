@@ -67,15 +67,15 @@ def learned(
     market_effects.teach(effects, memory, before, found.seen, found.features, settings)
     following.teach(effects, memory, epoch)
     partition.touch(f"effects/{category}")
-    memory = market_effects.remember(memory, after, found.seen, found.features, settings)
+    sensitivities = market_effects.remember(memory, after, found.seen, found.features, settings)
     faded = math.exp(-found.days / market_effects.MEMORY_DAYS)
-    remembered = epoch.ln_price + (memory.ln_price - epoch.ln_price) * faded
-    control = epoch.control + (memory.control - epoch.control) * faded
     move, move_exogenous = following.moved(memory, epoch)
-    state.market = replace(
-        memory,
-        ln_price=round(remembered, 6),
-        control=round(control, 6),
+    state.market = MarketMemory(
+        ln_price=round(epoch.ln_price + (memory.ln_price - epoch.ln_price) * faded, 6),
+        control=round(epoch.control + (memory.control - epoch.control) * faded, 6),
+        of_rival=sensitivities[0],
+        of_memory=sensitivities[1],
+        of_control=sensitivities[2],
         last_price=round(epoch.ln_price, 6),
         last_exogenous=round(epoch.ln_price - epoch.control, 6),
         last_rival=None if epoch.ln_rival is None else round(epoch.ln_rival, 6),

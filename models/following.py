@@ -28,9 +28,12 @@ def teach(effects: CategoryEffects, memory: MarketMemory, epoch: OpenEpoch) -> N
     z, x, y = memory.move_exogenous, memory.move, epoch.ln_rival - memory.last_rival
     if max(abs(z), abs(x), abs(y)) > MOVE_MAX:
         return
-    today = effects.follow_today
-    for number, part in enumerate((z * z, z * x, z * y, x * x, x * y, y * y, 1.0)):
-        today[number] += round(part * SCALE)
+    if x == 0.0 and z == 0.0:
+        return
+    parts = (z * z, z * x, z * y, x * x, x * y, y * y, 1.0)
+    effects.follow_today = [
+        summed + int(part * SCALE) for summed, part in zip(effects.follow_today, parts, strict=True)
+    ]
 
 
 def moved(memory: MarketMemory, epoch: OpenEpoch) -> tuple[float | None, float]:

@@ -32,6 +32,7 @@ FEATURE_MAX = 2.0
 LOG_RATE_MAX = 16.0  # ln order lines a day that one product is expected to reach at most
 REGRESSORS = 5
 SUMS = REGRESSORS * (REGRESSORS + 3) // 2
+PLACES = tuple((i, j) for i in range(REGRESSORS) for j in range(i, REGRESSORS + 1))
 # Prior sds of psi, of the memory gap's reacting part, and of the prior's common errors; the
 # sd of omega is the policy's. Then the sds of all five between categories.
 POOL_SDS = (1.0, 4.0, 2.0, 8.0)
@@ -136,12 +137,10 @@ def teach(
     weight = SCALE / variance
     aim = surprise + rival * effects.rival.used + (remembered + control) * effects.memory.used
     row = (rival, remembered, control, open_price, open_control, aim)
-    today, place = effects.today, 0
-    for i in range(REGRESSORS):
-        scaled = weight * row[i]
-        for j in range(i, REGRESSORS + 1):
-            today[place] += round(scaled * row[j])
-            place += 1
+    effects.today = [
+        summed + int(weight * row[i] * row[j])
+        for summed, (i, j) in zip(effects.today, PLACES, strict=True)
+    ]
 
 
 def _predicted(
@@ -179,11 +178,12 @@ def remember(
     seen: Observation,
     found: Features,
     settings: DemandSettings,
-) -> MarketMemory:
+) -> tuple[Sensitivity, Sensitivity, Sensitivity]:
     """Follow how a product's coefficients depend on the pooled effects through one more epoch.
 
     The coefficients' mean moves by ``V x J`` per unit of the log mean (V after the update, J the
-    information at its mode), so ``D <- D - V x J (f + x'D)``: the sensitivity filter.
+    information at its mode), so ``D <- D - V x J (f + x'D)``: the sensitivity filter. In the order
+    of the features.
 
     Parameters
     ----------
@@ -197,31 +197,25 @@ def remember(
     mean = exp(min(max(z, -Z_MAX), Z_MAX))
     scale = 1.0 + settings.dispersion * mean
     gain = mean * (1.0 + settings.dispersion * seen.orders) / (scale * scale)
-    moved = (
-        gain * (c_bb + c_be * p + c_bn * r + c_bd * u),
-        gain * (c_be + c_ee * p + c_en * r + c_ed * u),
-        0.0 if rival is None else gain * (c_bn + c_en * p + c_nn * r + c_nd * u),
-        gain * (c_bd + c_ed * p + c_nd * r + c_dd * u),
-    )
-    return replace(
-        memory,
-        of_rival=_filtered(memory.of_rival, found.rival, moved, seen),
-        of_memory=_filtered(memory.of_memory, found.memory, moved, seen),
-        of_control=_filtered(memory.of_control, found.control, moved, seen),
-    )
+    m_b = gain * (c_bb + c_be * p + c_bn * r + c_bd * u)
+    m_e = gain * (c_be + c_ee * p + c_en * r + c_ed * u)
+    m_n = 0.0 if rival is None else gain * (c_bn + c_en * p + c_nn * r + c_nd * u)
+    m_d = gain * (c_bd + c_ed * p + c_nd * r + c_dd * u)
 
+    def filtered(sensitivity: Sensitivity, feature: float) -> Sensitivity:
+        d_b, d_e, d_n, d_d = sensitivity
+        untaken = feature + d_b + d_e * p + d_n * r + d_d * u
+        return (
+            round(d_b - m_b * untaken, 6),
+            round(d_e - m_e * untaken, 6),
+            round(d_n - m_n * untaken, 6),
+            round(d_d - m_d * untaken, 6),
+        )
 
-def _filtered(
-    sensitivity: Sensitivity, feature: float, moved: Sensitivity, seen: Observation
-) -> Sensitivity:
-    untaken = _untaken(feature, sensitivity, seen)
-    d_b, d_e, d_n, d_d = sensitivity
-    m_b, m_e, m_n, m_d = moved
     return (
-        round(d_b - m_b * untaken, 6),
-        round(d_e - m_e * untaken, 6),
-        round(d_n - m_n * untaken, 6),
-        round(d_d - m_d * untaken, 6),
+        filtered(memory.of_rival, found.rival),
+        filtered(memory.of_memory, found.memory),
+        filtered(memory.of_control, found.control),
     )
 
 

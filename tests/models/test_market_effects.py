@@ -70,7 +70,8 @@ def test_a_restated_belief_is_the_one_learned_so(epochs: list[tuple[float, float
             found = market_effects.Features(-market_effects.bend(price - rival, 0.03), 0.0, 0.0)
             seen = Observation(Features(price, rival, 0.0), orders, 1.0, offset=omega * found.rival)
             belief = learn(belief, seen, 0)
-            memory = market_effects.remember(memory, belief, seen, found, DEFAULT_SETTINGS)
+            of_rival, *_ = market_effects.remember(memory, belief, seen, found, DEFAULT_SETTINGS)
+            memory = MarketMemory(ln_price=0.0, control=0.0, of_rival=of_rival)
         beliefs.append(belief)
     moved = [(b - a) / step for a, b in zip(beliefs[0].mean, beliefs[1].mean, strict=True)]
     assert memory.of_rival == pytest.approx(moved, abs=0.03)
