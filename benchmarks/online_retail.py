@@ -47,7 +47,7 @@ MODEL_DISPERSIONS = (0.1, 0.2)
 LEVEL_WALKS = (2e-3, 5e-3, 1e-2, 2e-2)
 FLOORS_LINES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SHOWN_SKU = "85123A"
-INFORMED_SD_MAX = 0.5  # of an elasticity that counts as known
+INFORMED_SHARE = 0.7  # of the prior's sd: an elasticity is known from below it on
 
 Weekly = Counter[tuple[str, int]]
 
@@ -216,7 +216,8 @@ def measure(path: Path) -> dict[str, Any]:
     rows = table(products)
     scores, constants, learned = all_scores(products, rows)
     late = rows.week >= FIRST_WEEK
-    informed = [p for p in learned.posteriors.values() if p.cov[4] < INFORMED_SD_MAX**2]
+    known_below = INFORMED_SHARE**2 * learned.document.cov[4]
+    informed = [p for p in learned.posteriors.values() if p.cov[4] < known_below]
     result = {
         "seeds": "none: one real year",
         "product_weeks_scored": int(late.sum()),
