@@ -78,6 +78,10 @@ class EpochHistory:
     Parameters
     ----------
     products_max, epochs_max : what is kept at most, 72 bytes an epoch
+
+    Attributes
+    ----------
+    noted : epochs so far, those included that are not kept any more
     """
 
     def __init__(self, products_max: int = PRODUCTS_MAX, epochs_max: int = EPOCHS_MAX) -> None:
@@ -87,6 +91,7 @@ class EpochHistory:
         self._entries: dict[str, CatalogueEntry] = {}
         self._kept: list[tuple[int, str]] = []  # heap: the highest digest first
         self._cut: int | None = None  # digests from here on are not kept; None: no limit yet
+        self.noted = 0
 
     def __call__(
         self, entry: CatalogueEntry, epoch: OpenEpoch, seen: Observation, now_ms: int
@@ -97,6 +102,7 @@ class EpochHistory:
         """
         if not self._admits(entry.sku):
             return
+        self.noted += 1
         self._entries[entry.sku] = entry
         (price, rival, control), cost = seen.features, entry.unit_cost_minor
         known, costed = rival is not None, cost is not None and cost > 0

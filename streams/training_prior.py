@@ -72,20 +72,40 @@ def keep_fresh(
     out: Path | None,
 ) -> Iterator[str]:
     """Fold on, refresh and publish, for ever; yields the hash of each document published."""
-    known = prior.training
     while True:
         time.sleep(every_s)
-        read = fold.read()
-        if known is not None and read.tape_sha256 == known.tape_sha256:
+        fresh = refresh_once(fold, history, prior)
+        if fresh is None:
             continue
-        prior = refreshed(prior, history.episodes(), _facts(read), _named("kafka", read))
-        known = prior.training
-        sha256 = prior_sha256(prior)
+        prior = fresh
         if out is not None:
             write_document(out, prior)
-        fields = {"prior": msgspec.to_builtins(prior), "prior_sha256": sha256}
-        publish_control(settings, "prior_published", sha256[:16], fields)
-        yield sha256
+        yield publish_prior(settings, prior)
+
+
+def refresh_once(fold: TapeFold, history: EpochHistory, prior: DemandPrior) -> DemandPrior | None:
+    """Fold what has come; the refreshed prior, or None where no epoch has closed since.
+
+    The tape grows by every publication itself: only what taught counts as news.
+    """
+    before = history.noted
+    read = fold.read()
+    if history.noted == before:
+        return None
+    return refreshed(prior, history.episodes(), _facts(read), _named("kafka", read))
+
+
+def publish_prior(settings: Any, prior: DemandPrior) -> str:
+    """Put a prior in force on every tape partition; its hash.
+
+    Raises
+    ------
+    ServiceError : the broker did not confirm it
+    """
+    sha256 = prior_sha256(prior)
+    fields = {"prior": msgspec.to_builtins(prior), "prior_sha256": sha256}
+    publish_control(settings, "prior_published", sha256[:16], fields)
+    return sha256
 
 
 def _facts(read: TapeRead) -> TapeFacts:

@@ -76,8 +76,8 @@ def prior(
     from models.prior import prior_sha256
     from models.search_history import SearchHistory
     from streams.tape_sources import KAFKA
-    from streams.training import TapeFold, publish_control, write_document
-    from streams.training_prior import keep_fresh, noting_searches, train_from
+    from streams.training import TapeFold, write_document
+    from streams.training_prior import keep_fresh, noting_searches, publish_prior, train_from
 
     if every_s is not None and (source != KAFKA or not publish):
         raise ConfigError(
@@ -95,8 +95,7 @@ def prior(
     if out is not None:
         write_document(out, trained.prior)
     if publish:
-        fields = {"prior": msgspec.to_builtins(trained.prior), "prior_sha256": known}
-        publish_control(settings, "prior_published", known[:16], fields)
+        publish_prior(settings, trained.prior)
     document = {
         "prior_sha256": known,
         "published": publish,

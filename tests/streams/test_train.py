@@ -1,19 +1,30 @@
 """``pricemaker train prior``: a tape in, a published document out."""
 
 import json
+import uuid
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from models.prior import prior_sha256
+from models.history import EpochHistory
+from models.prior import DEFAULT_PRIOR, prior_sha256
 from schemas.codec import canonical
+from schemas.events import PriorPublished
 from schemas.learned import DemandPrior
+from schemas.topics import CONTROLS, TAPE
 from streams.cli import cli
 from streams.config import load_settings
+from streams.event_files import read_events
+from streams.reader import opened, read_to_end
+from streams.tape_builder import Placed, TapeBuilder
 from streams.training import TapeFold
+from streams.training_prior import keep_fresh, refresh_once
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +77,64 @@ def test_reading_on_takes_only_what_is_new(events: Path) -> None:
     first, again = fold.read(), fold.read()
     assert first == again
     assert first.records == sum(position + 1 for position in first.positions.values())
+
+
+def test_only_closed_epochs_are_news(events: Path) -> None:
+    history = EpochHistory()
+    fold = TapeFold(load_settings(None, {}), str(events), 2, history)
+    fresh = refresh_once(fold, history, DEFAULT_PRIOR)
+    assert fresh is not None
+    assert fresh.training is not None
+    assert fresh.training.epochs == history.noted > 0
+    assert refresh_once(fold, history, fresh) is None
+
+
+def published(settings: Any) -> list[PriorPublished]:
+    with opened(settings, "train-test") as consumer:
+        found = read_to_end(consumer, settings.topics.prefix + CONTROLS.name, 0, 60.0)
+        return [msgspec.json.decode(one.value(), type=PriorPublished) for one in found]
+
+
+def put(bootstrap: str, topic: str, records: list[Placed]) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for placed in records:
+        producer.produce(topic, placed.value, partition=placed.partition)
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.kafka
+def test_a_service_publishes_goes_on_and_publishes_again(
+    kafka_bootstrap: str, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = f"train-{uuid.uuid4().hex[:8]}-"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    made = [NewTopic(prefix + TAPE.name, 2, 1), NewTopic(prefix + CONTROLS.name, 1, 1)]
+    for future in admin.create_topics(made).values():
+        future.result()
+    monkeypatch.setenv("PRICEMAKER_TOPICS__PREFIX", prefix)
+    settings = load_settings(None, {"kafka.bootstrap": kafka_bootstrap})
+    builder = TapeBuilder(2)
+    records = [
+        one for topic, value in read_events(events, None) for one in builder.append(topic, value)
+    ]
+    first, rest = records[: len(records) * 2 // 3], records[len(records) * 2 // 3 :]
+    put(kafka_bootstrap, prefix + TAPE.name, first)
+    result = run("kafka", "--no-meta", "--publish", "--bootstrap", kafka_bootstrap)
+    assert result.exit_code == 0, result.stderr
+    known = json.loads(result.stdout)["prior_sha256"]
+    (event,) = published(settings)
+    document = msgspec.convert(event.prior, DemandPrior)
+    assert (event.prior_sha256, prior_sha256(document)) == (known, known)
+    # the service: it folds on from where it was, and publishes what it learned
+    history = EpochHistory()
+    fold = TapeFold(settings, "kafka", 1, history)
+    before = fold.read().records
+    put(kafka_bootstrap, prefix + TAPE.name, rest)
+    out = tmp_path / "fresh.json"
+    (fresh,) = islice(keep_fresh(settings, fold, history, document, 0.01, out), 1)
+    assert (before, fold.read().records) == (len(first), len(records))
+    assert [one.prior_sha256 for one in published(settings)] == [known, fresh]
+    assert prior_sha256(msgspec.json.decode(out.read_bytes(), type=DemandPrior)) == fresh
 
 
 @pytest.mark.parametrize(
