@@ -1,25 +1,27 @@
 """Order cohorts: sold units that wait for their returns, and what they teach as they age.
 
 A return comes days after its order, so an order is no negative yet. Each cohort teaches at ages of
-3, 7, 14, 30 and 60 days. By age a share G(a) of the returns that will come has come. A unit still
-out then counts as a negative by ``W(a) = (1 - R) G(a) / (1 - R G(a))``, the share that makes
-positives / (positives + negatives) equal R at every age. A return waits for the next of these ages
-too and then retracts the negative its unit had given, so both sides see the same window.
+3, 7, 14, 30 and 60 days. By age a share G(a) of the returns that will come has come: so a sold unit
+counts as ``G(a)`` of a unit whose fate is known, and of those N G(a) the returned ones are
+positives, the rest negatives: N R G to N (1 - R) G in expectation, whatever R is. A return waits
+for the next of these ages and then takes a negative away, so both sides see the same window.
 """
 
 import hashlib
 from typing import Literal, NamedTuple
 
+from models.return_features import Sale, month_of_day
 from schemas.events import DAY_MS
 from schemas.learned import DELAY_DAYS, ReturnCohort
 
 LINE_UNITS_MAX = 10  # one order line is one decision: a bulk order counts as this many units
+EARLY_DAYS_MAX = 1.0  # a return dated before its order: clocks differ by less than this
 COHORT_LINES_MAX = 4096  # a record stays near 150 kB; further lines of that day are not tracked
 
 AGES = len(DELAY_DAYS)
 
 Sold = Literal["tracked", "late", "full"]
-UnmatchedReason = Literal["no_order", "expired", "over_returned"]
+UnmatchedReason = Literal["no_order", "before_order", "expired", "over_returned"]
 
 
 class Matched(NamedTuple):
@@ -47,20 +49,19 @@ class Cancelled(NamedTuple):
 class Lesson(NamedTuple):
     """What a cohort teaches at the ages it has passed since it last taught; weights in units.
 
-    ``negatives`` can be below 0 where returns retract more than units still out add.
-    ``delays``: (bin, returns in it, returns before it), where there were any. ``first_sold``: units
-    sold, the first time.
+    ``positives`` are returned units, of ``exposure``: units sold times the share of returns that
+    these ages bring; ``expected``: returns that the pool expected of it. ``delays``: (bin, returns
+    in it, returns before it), where there were any. ``first_sold``: units sold, the first time.
+    ``final``: (returned, kept) of a closed cohort.
     """
 
-    category: str
-    segment: str
-    ln_price: float
+    sale: Sale
     positives: float
-    negatives: float
+    exposure: float
     expected: float
     first_sold: float
     delays: tuple[tuple[int, float, float], ...]
-    closed: bool
+    final: tuple[float, float] | None
 
 
 def order_line_hash(order_id: str, line_id: str) -> str:
@@ -85,6 +86,7 @@ def sell(
     ln_price: float,
     event_time_ms: int,
     *,
+    ln_rival: float | None = None,
     today: int | None = None,
 ) -> Sold:
     """Add an order line to the cohort of its event day, in place.
@@ -97,6 +99,7 @@ def sell(
     ----------
     units : at least 1
     ln_price : ln(P / P_ref) of the price paid
+    ln_rival : ln(P_c / P) of the robust rival price at the order; None without one
     today : the clock's event day; None if the caller keeps orders of past days out by itself
     """
     if cohort.milestones_done > 0 or (today is not None and due(cohort, today)):
@@ -108,6 +111,10 @@ def sell(
     cohort.lines[line_hash] = (sold + units, left + units, time_ms)
     cohort.sold += weight
     cohort.ln_price_sum += weight * ln_price
+    cohort.units_left += units
+    if ln_rival is not None:
+        cohort.rival_sold += weight
+        cohort.ln_rival_sum += weight * ln_rival
     return "tracked"
 
 
@@ -116,8 +123,9 @@ def give_back(
 ) -> Matched | Unmatched:
     """Count returned units against their order line, in place.
 
-    Without its order (``cohort`` None, or the line is not in it) a return is ``no_order``; 60 days
-    or more after the order it is ``expired``; where nothing is left of the line it is
+    Without its order (``cohort`` None, or the line is not in it) a return is ``no_order``; dated
+    more than a day before the order, ``before_order`` (less is a clock that differs); 60 days or
+    more after the order it is ``expired``; where nothing is left of the line it is
     ``over_returned``. None of these is learned. More than is left is capped at what is left.
     """
     line = None if cohort is None else cohort.lines.get(line_hash)
@@ -125,6 +133,8 @@ def give_back(
         return Unmatched(units, "no_order")
     sold, left, time_ms = line
     delay_days = (now_ms - cohort.day * DAY_MS - time_ms) / DAY_MS
+    if delay_days < -EARLY_DAYS_MAX:
+        return Unmatched(units, "before_order")
     if delay_days >= DELAY_DAYS[-1] or cohort.milestones_done == AGES:
         return Unmatched(units, "expired")
     if left == 0:
@@ -132,6 +142,7 @@ def give_back(
     matched = min(units, left)
     delay_bin = sum(delay_days >= days for days in DELAY_DAYS)
     cohort.lines[line_hash] = (sold, left - matched, time_ms)
+    cohort.units_left -= matched
     cohort.returned[max(delay_bin, cohort.milestones_done)] += _weight(sold, matched)
     return Matched(matched, units - matched)
 
@@ -149,8 +160,12 @@ def cancel(cohort: ReturnCohort | None, line_hash: str, units: int) -> Cancelled
     units = min(units, left)
     removed = min(sold, LINE_UNITS_MAX) - min(sold - units, LINE_UNITS_MAX)
     kept = max(cohort.sold - removed, 0.0)
-    cohort.ln_price_sum = cohort.ln_price_sum / cohort.sold * kept if kept > 0.0 else 0.0
+    share = kept / cohort.sold
+    cohort.ln_price_sum *= share
+    cohort.rival_sold *= share
+    cohort.ln_rival_sum *= share
     cohort.sold = kept
+    cohort.units_left -= units
     whole_line = units == sold
     if whole_line:
         del cohort.lines[line_hash]
@@ -162,6 +177,15 @@ def cancel(cohort: ReturnCohort | None, line_hash: str, units: int) -> Cancelled
 def mean_ln_price(cohort: ReturnCohort) -> float:
     """ln(P / P_ref) paid, averaged over the cohort's weight; 0 (the reference) when empty."""
     return cohort.ln_price_sum / cohort.sold if cohort.sold > 0.0 else 0.0
+
+
+def sale(cohort: ReturnCohort, category: str) -> Sale:
+    """Circumstances of a cohort's sales, averaged; its rival is known if it was for most units."""
+    ln_rival = None
+    if cohort.rival_sold > 0.5 * cohort.sold:
+        ln_rival = cohort.ln_rival_sum / cohort.rival_sold
+    month = month_of_day(cohort.day)
+    return Sale(category, cohort.segment, month, mean_ln_price(cohort), ln_rival)
 
 
 def due(cohort: ReturnCohort, day: int) -> bool:
@@ -185,7 +209,7 @@ def days_due(previous_day: int, day: int) -> list[int]:
 def mature(
     cohort: ReturnCohort,
     day: int,
-    category: str,
+    sold_as: Sale,
     pooled_rate: float,
     delay_shares: tuple[float, ...],
 ) -> Lesson:
@@ -193,7 +217,8 @@ def mature(
 
     Parameters
     ----------
-    pooled_rate : the pooled model's return rate for this cohort, above 0 and below 1
+    sold_as : the cohort's `sale`
+    pooled_rate : the pooled model's return rate for it, above 0 and below 1
     delay_shares : share of returns that come by each age of ``DELAY_DAYS``, rising to 1
 
     Returns
@@ -207,31 +232,27 @@ def mature(
     """
     age, elapsed_days = cohort.milestones_done, day - cohort.day
     first_sold = cohort.sold if age == 0 else 0.0
-    sold, returned, exposed = cohort.sold, cohort.returned, cohort.exposed_share
-    share, given, before = exposed, cohort.negative_share, sum(returned[:age])
-    positives = negatives = 0.0
+    returned, exposed = cohort.returned, cohort.exposed_share
+    share, before = exposed, sum(returned[:age])
+    positives = 0.0
     delays: list[tuple[int, float, float]] = []
     while age < AGES and elapsed_days > DELAY_DAYS[age]:
         share, came = delay_shares[age], returned[age]
-        owed = (1.0 - pooled_rate) * share / (1.0 - pooled_rate * share)
         positives += came
-        negatives += max(sold - before - came, 0.0) * (owed - given) - came * given
         if came + before > 0.0:
             delays.append((age, came, before))
         before += came
-        given = owed
         age += 1
-    cohort.milestones_done, cohort.exposed_share, cohort.negative_share = age, share, given
+    cohort.milestones_done, cohort.exposed_share = age, share
+    exposure = cohort.sold * (share - exposed)
     return Lesson(
-        category,
-        cohort.segment,
-        mean_ln_price(cohort),
-        positives,
-        negatives,
-        sold * pooled_rate * (share - exposed),
-        first_sold,
-        tuple(delays),
-        age == AGES,
+        sale=sold_as,
+        positives=positives,
+        exposure=exposure,
+        expected=pooled_rate * exposure,
+        first_sold=first_sold,
+        delays=tuple(delays),
+        final=(before, max(cohort.sold - before, 0.0)) if age == AGES else None,
     )
 
 

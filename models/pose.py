@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 from models import breaker, cross_effects, demand, effects_book, family_book, guards
 from models.context import Request
+from models.liability import Liability, ReturnCosts, open_liability
 from models.market import RivalView, log_rival, rival_view
 from models.objective import PADDING, Row
 from models.partition import PartitionState
-from models.returns import ReturnCurve, curve
+from models.return_curve import ReturnCurve, curve
+from models.return_features import month_of_ms
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior
 from schemas.policy import ObjectivePolicy
@@ -38,6 +40,7 @@ class Posed(NamedTuple):
     allowed: guards.Feasible
     breaker: BreakerState
     market: effects_book.Present
+    liability: Liability
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
@@ -64,6 +67,8 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         partition.return_snapshot,
         state.returns,
         entry.category,
+        month=month_of_ms(request.now_ms),
+        ln_rival=log_rival(state, rivals),
         r_max=partition.policy.objective.return_rate_max,
     )
     handling, source = _handling(partition, entry, cost_minor)
@@ -100,6 +105,14 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         allowed=_allowed(partition, state, entry, cost_minor, reference, request.now_ms, cooled),
         breaker=cooled,
         market=market,
+        liability=open_liability(
+            partition.cohorts.get(state.sku, {}).values(),
+            partition.return_snapshot,
+            state.returns,
+            entry.category,
+            ReturnCosts(reference, entry.kept_share, handling, float(cost_minor)),
+            request.now_ms,
+        ),
     )
 
 

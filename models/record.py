@@ -7,6 +7,7 @@ from models.greeks import to_minor
 from models.partition import PartitionState
 from models.path import PricePath, expert_price_minor
 from models.pose import Posed
+from models.return_curve import probability_positive
 from models.tile import Evaluation
 from schemas.events import rfc3339
 from schemas.outputs import (
@@ -53,6 +54,12 @@ def build_record(
             slope_log_price=posed.curve.slope_log,
             handling_cost_minor=posed.handling_minor,
             handling_cost_source=posed.handling_source,
+            logit_slope=posed.curve.slope.mean,
+            logit_slope_sd=posed.curve.slope.sd,
+            slope_positive_probability=probability_positive(posed.curve.slope),
+            open_units=posed.liability.open_units,
+            expected_back_units=posed.liability.expected_back_units,
+            reserve_minor=posed.liability.reserve_minor,
         ),
         stock=StockView(
             sellable_units=posed.stock_units,

@@ -1,106 +1,136 @@
-"""Return rate: a pooled logistic model with delayed labels, and a correction for each product.
+"""Return rate of a sold unit: two pooled models, their average, and its calibration.
 
-The pool is River's logistic regression (category, segment, ln P/P_ref) of one tape partition; it
-learns at day ticks only, from the lessons of `models.cohorts`. A product's own level multiplies it
-(Gamma-Poisson), and pricing gets ``R(P) = R_min + (R_max - R_min) sigmoid(a + b ln P/P_ref)``.
+One logistic model in log odds (River, `models.logistic`) and one product of factors
+(`models.return_factors`) of one tape partition learn the same lessons of `models.cohorts`, at day
+ticks only. Their average in log odds is recalibrated on closed cohorts. A product's own level and
+the curve that pricing gets stand in `models.return_curve`.
 """
 
-import math
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, NamedTuple
 
-from river import base, linear_model, optim
-from river.utils import VectorDict
+from river import base
 
 from models.cohorts import Lesson
-from schemas.learned import DELAY_DAYS, ReturnLevel, ReturnPool
+from models.logistic import LEVEL, Posterior, PosteriorLogistic, WeightPrior, log_odds, sigmoid
+from models.return_delays import NO_DELAYS, delay_shares, learn_delays
+from models.return_factors import RATE_MAX, RATE_MIN, FactorRates
+from models.return_features import Sale, clip_ln, log_bin
+from schemas.learned import ReturnPool
 
 PRIOR_RATE = 0.1  # until returns are seen; a common order of size for general merchandise
-PRIOR_RELATIVE_SD = 0.5
-LEARNING_RATE = 0.002  # a memory of several thousand units: the noise of R stays near 5 %
-START_FACTOR, START_UNITS = 20.0, 150.0  # steps begin 20 times as long and shorten like 1/units
-STEP_WEIGHT_MAX = 0.2  # a gradient step carries at most this learning rate times units
-PRICE_SCALE = 0.2  # ln(P/P_ref) in units of its usual sd, so the slope learns as fast as the level
-PRICE_LIMIT = 5.0  # scaled; beyond e^1 of the reference price the slope is not trusted
-SLOPE_MAX = 5.0
+PRIORS = {  # of log odds; a walk of 1e-4 a day is a sd of 0.19 a year
+    LEVEL: WeightPrior(0.0, 0.5**2, 1e-4),
+    "category": WeightPrior(0.0, 0.4**2, 2e-5),
+    "segment": WeightPrior(0.0, 0.4**2, 2e-5),
+    "month": WeightPrior(0.0, 0.2**2, 2e-5),
+    "price": WeightPrior(0.0, 1.0, 1e-4),
+    "price_category": WeightPrior(0.0, 0.3**2, 2e-5),
+    "rival": WeightPrior(0.0, 0.5**2, 1e-4),
+}
+DENSE = (LEVEL, "price", "rival")
+CALIBRATION_PRIORS = {
+    LEVEL: WeightPrior(0.0, 0.1**2, 1e-5),
+    "log_odds": WeightPrior(1.0, 0.1**2, 1e-5),  # stays above 0.6: the order of rates stays
+}
+CALIBRATION_DENSE = (LEVEL, "log_odds")
+CALIBRATION_BIN = 0.2  # of log odds: closed cohorts of one are summed at their mean
 FEATURES_MAX = 4096
-LN_PRICE_BIN = 0.05  # lessons are summed by bins of this width, at their mean price
-DELAY_PRIOR_SHARES = (0.12, 0.22, 0.28, 0.26, 0.12)
-DELAY_PRIOR_RETURNS = 20.0
-DELAY_MEMORY_RETURNS = 5000.0
-LEVEL_PRIOR_RETURNS = 6.0  # products of one category differ by a factor of about 1 +- 0.4
-LEVEL_RATIO_MIN, LEVEL_RATIO_MAX = 0.25, 4.0
-LEVEL_HALF_LIFE_DAYS = 180.0
-SEGMENTS_MAX = 8
-CURVE_EDGE = 1e-3  # R stays this share of the range away from its bounds
-RETURN_RATE_MIN, RETURN_RATE_MAX = 0.0, 0.9
+WEIGHT_MIN = 1e-9  # of a lesson in the mean price of its group
 
 
-class ReturnCurve(NamedTuple):
-    """``R(P) = r_min + (r_max - r_min) sigmoid(intercept + slope_log ln(P/P_ref))`` and its sd."""
+class Slope(NamedTuple):
+    """Posterior of d logit R / d ln P: its mean and sd, normal."""
 
-    r_min: float
-    r_max: float
-    intercept: float
-    slope_log: float
+    mean: float
     sd: float
 
-    def rate(self, ln_price: float) -> float:
-        """Return rate at ln(P / P_ref)."""
-        return self.r_min + (self.r_max - self.r_min) * _sigmoid(
-            self.intercept + self.slope_log * ln_price
-        )
 
+@dataclass(frozen=True, slots=True)
+class ReturnSnapshot:
+    """The pooled models as of a day tick; nothing changes it.
 
-class ReturnSnapshot(NamedTuple):
-    """The pooled model as of a day tick; nothing changes it.
-
-    ``slope``: d logit R / d ln(P/P_ref). ``effects``: feature -> (weight, units learned).
-    ``category_mean``, ``segment_mean``: (weight, 0.0) of an unseen one, the average of the seen.
-    ``delay_shares``: share of returns that come by each age of ``DELAY_DAYS``.
+    ``weights`` and ``posterior``: of the logistic model. ``calibration``: (shift, slope) of log
+    odds around ``intercept``. ``delay_shares``: share of returns that come by each age of
+    ``DELAY_DAYS``.
     """
 
     intercept: float
-    slope: float
-    effects: Mapping[str, tuple[float, float]]
-    category_mean: tuple[float, float]
-    segment_mean: tuple[float, float]
+    weights: Mapping[str, float]
+    posterior: Posterior
+    factors: FactorRates
+    calibration: tuple[float, float]
     delay_shares: tuple[float, ...]
+    _kinds: dict[tuple[str | None, str | None, int | None], tuple[float, float, float]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
-    def logit(self, category: str, segment: str | None, ln_price: float) -> float:
-        """Log odds of a return; ``segment`` None is a buyer of unknown segment."""
-        weight, _ = self.effects.get(f"category={category}", self.category_mean)
-        effect, _ = (
-            self.segment_mean
-            if segment is None
-            else self.effects.get(f"segment={segment}", self.segment_mean)
-        )
-        scaled = min(max(ln_price / PRICE_SCALE, -PRICE_LIMIT), PRICE_LIMIT)
-        return self.intercept + weight + effect + self.slope * PRICE_SCALE * scaled
+    def logits(self, sale: Sale) -> tuple[float, float]:
+        """Log odds by the logistic model and by the product of factors, each alone.
 
-    def rate(self, category: str, segment: str | None, ln_price: float) -> float:
+        An unseen category or segment is average.
+        """
+        key = sale.category, sale.segment, sale.month
+        kinds = self._kinds.get(key)
+        if kinds is None:  # the cohorts of a day share a few of them
+            kinds = self._kinds[key] = self._of_kinds(sale)
+        logit, slope, product = kinds
+        logit += slope * clip_ln(sale.ln_price)
+        product *= self.factors.value(f"price={log_bin(sale.ln_price)}")
+        if sale.ln_rival is not None:
+            logit += self.weights.get("rival", 0.0) * clip_ln(sale.ln_rival)
+            product *= self.factors.value(f"rival={log_bin(sale.ln_rival)}")
+        return logit, log_odds(min(max(product, RATE_MIN), RATE_MAX))
+
+    def average_logit(self, sale: Sale) -> float:
+        """Log odds of the two models' average, before calibration."""
+        logistic, factors = self.logits(sale)
+        return 0.5 * (logistic + factors)
+
+    def rate(self, sale: Sale) -> float:
         """Return rate, above 0 and below 1."""
-        return _sigmoid(self.logit(category, segment, ln_price))
+        shift, slope = self.calibration
+        return sigmoid(self.intercept + shift + slope * (self.average_logit(sale) - self.intercept))
+
+    def _of_kinds(self, sale: Sale) -> tuple[float, float, float]:
+        """Log odds at the reference price, slope in log price, and product of factors."""
+        names, weights = sale.kinds(), self.weights
+        logit = self.intercept + fsum(weights.get(name, 0.0) for name in names)
+        return logit, self.slope(sale.category, rival=False).mean, self.factors.product(names)
+
+    def variance(self, sale: Sale) -> float:
+        """Posterior variance of the log odds."""
+        return self.posterior.variance(sale.row())
+
+    def slope(self, category: str | None, *, rival: bool) -> Slope:
+        """d logit R / d ln P where the rival, if there is one, keeps its price.
+
+        The category's own part is pooled; without a category it is the average slope. A rival's
+        ln(P_c / P) falls as P rises.
+        """
+        along = {"price": 1.0}
+        if category is not None:
+            along[f"price_category={category}"] = 1.0
+        if rival:
+            along["rival"] = -1.0
+        mean = fsum(self.weights.get(name, 0.0) * value for name, value in along.items())
+        return Slope(mean, self.posterior.variance(along) ** 0.5)
 
 
 class ReturnRateModel(base.Classifier):
-    """Probability that a sold unit comes back, by category, segment and log price.
+    """Probability that a sold unit comes back.
 
-    River's `LogisticRegression` with plain SGD: it answers before the first event with the prior
-    rate, and a step costs `O(features of one row)`, about 2 microseconds. Its steps begin long and
-    shorten to a constant, so a young shop learns fast and an old one still follows a drift.
-
-    Rows are ``{"category": str, "segment": str, "ln_price": float}``. An absent category or segment
-    is of unknown kind and gets the average effect. A row without ``ln_price`` is not learned, and
-    is predicted at the reference price.
+    Rows have ``ln_price``, ln(P / P_ref), and may have ``category``, ``segment``, ``month`` and
+    ``ln_rival``, ln(P_c / P). What is absent is of unknown kind: it has the average effect and
+    teaches nothing about it. A row without ``ln_price`` is not learned, and is predicted at the
+    reference price.
 
     Parameters
     ----------
     prior_rate
         Return rate before anything was learned, above 0 and below 1.
-    learning_rate
-        Size of a gradient step for one unit in the long run, no unit.
 
     Examples
     --------
@@ -112,257 +142,139 @@ class ReturnRateModel(base.Classifier):
     0.28
     """
 
-    def __init__(self, prior_rate: float = PRIOR_RATE, learning_rate: float = LEARNING_RATE):
+    def __init__(self, prior_rate: float = PRIOR_RATE):
         if not 0.0 < prior_rate < 1.0:
             raise ValueError(f"prior_rate was {prior_rate}; expected above 0 and below 1")
         self.prior_rate = prior_rate
-        self.learning_rate = learning_rate
-        self._glm = linear_model.LogisticRegression(
-            optimizer=optim.SGD(learning_rate),
-            intercept_lr=learning_rate,
-            intercept_init=_logit(prior_rate),
-        )
-        self._units: dict[str, float] = {}
-        self._delays = _prior_delays()
+        self._intercept = log_odds(prior_rate)
+        self._logistic = PosteriorLogistic(self._intercept, PRIORS, DENSE)
+        self._factors = FactorRates(prior_rate)
+        self._calibrator = PosteriorLogistic(self._intercept, CALIBRATION_PRIORS, CALIBRATION_DENSE)
+        self._delays = list(NO_DELAYS)
 
     @classmethod
     def restore(cls, pool: ReturnPool) -> "ReturnRateModel":
         """Return the model whose `state` was ``pool``; its future is identical to the byte."""
-        model = cls(pool.prior_rate, pool.learning_rate)
-        model._glm.intercept = pool.intercept
-        model._glm.optimizer.n_iterations = pool.iterations
-        model._glm._weights = VectorDict({name: weight for name, weight, _ in pool.features})
-        model._units = {name: units for name, _, units in pool.features}
-        model._delays = [list(pair) for pair in pool.delays]
+        model = cls(pool.prior_rate)
+        model._logistic.restore(pool.logistic)
+        model._calibrator.restore(pool.calibration)
+        model._factors = FactorRates(
+            pool.prior_rate, {name: (came, due) for name, came, due in pool.factors}
+        )
+        model._delays = list(pool.delays)
         return model
 
     def state(self) -> ReturnPool:
         """Return all that the model remembers."""
-        weights = self._glm.weights
         return ReturnPool(
             prior_rate=self.prior_rate,
-            learning_rate=self.learning_rate,
-            intercept=self._glm.intercept,
-            iterations=self._glm.optimizer.n_iterations,
-            features=tuple(
-                (name, weights.get(name, 0.0), units) for name, units in sorted(self._units.items())
-            ),
-            delays=tuple((came, before) for came, before in self._delays),
+            logistic=self._logistic.state(),
+            factors=tuple((name, *pair) for name, pair in sorted(self._factors.counts.items())),
+            calibration=self._calibrator.state(),
+            delays=tuple(self._delays),
         )
 
     def learn_one(self, x: dict[Hashable, Any], y: bool | str | int, w: float = 1.0) -> None:
         """Learn ``w`` units of one row, returned (``y``) or not; a negative ``w`` retracts."""
-        row = self._row(x)
-        if row is not None:
-            self._descend(row, w if y else 0.0, 0.0 if y else w)
-            self._note(row, abs(w))
+        if "ln_price" in x:
+            self._learn(_sale(x), w if y else 0.0, w)
 
     def predict_proba_one(
         self, x: dict[Hashable, Any], **kwargs: Any
     ) -> dict[bool | str | int, float]:
         """Return the probabilities of a return (True) and of none (False)."""
-        rate = self.snapshot().rate(
-            str(x.get("category")), x.get("segment"), float(x.get("ln_price", 0.0))
-        )
+        rate = self.snapshot().rate(_sale(x))
         return {False: 1.0 - rate, True: rate}
 
     def learn_lessons(self, lessons: Iterable[Lesson]) -> None:
         """Learn what cohorts taught at one day tick, in an order that is their own.
 
-        Lessons are summed by category, segment and price bin at their mean price. Sums are exactly
+        Lessons are summed by circumstances and bins of log prices, at their means. Sums are exactly
         rounded (`math.fsum`) and groups sorted, so the result depends neither on the order of the
         argument nor on how lessons were stored.
         """
-        groups: dict[tuple[str, str, int], list[Lesson]] = {}
+        groups: dict[tuple[str, str, int, int, int], list[Lesson]] = {}
         delays: list[tuple[int, float, float]] = []
         for lesson in lessons:
-            key = (lesson.category, lesson.segment, round(lesson.ln_price / LN_PRICE_BIN))
-            groups.setdefault(key, []).append(lesson)
+            groups.setdefault(lesson.sale.group(), []).append(lesson)
             delays += lesson.delays
-        for key in sorted(groups):
-            self._learn_group(groups[key])
-        for age, pair in enumerate(self._delays, start=1):
-            pair[0] = fsum([pair[0], *(came for bin_, came, _ in delays if bin_ == age)])
-            pair[1] = fsum([pair[1], *(before for bin_, _, before in delays if bin_ == age)])
-            kept = min(1.0, DELAY_MEMORY_RETURNS / (pair[0] + pair[1]))
-            pair[0] *= kept
-            pair[1] *= kept
+        self._logistic.walk()
+        self._calibrator.walk()
+        for _, group in sorted(groups.items()):
+            self._learn(
+                _mean_sale(group),
+                fsum(lesson.positives for lesson in group),
+                fsum(lesson.exposure for lesson in group),
+            )
+        self._calibrate([group for _, group in sorted(groups.items())])
+        self._delays = learn_delays(self._delays, delays)
 
     def snapshot(self) -> ReturnSnapshot:
         """Copy what pricing needs, as of now."""
-        weights = self._glm.weights
-        effects = {
-            name: (weights.get(name, 0.0), units) for name, units in sorted(self._units.items())
-        }
-        slope, _ = effects.get("ln_price", (0.0, 0.0))
+        learned = self._calibrator.means()
         return ReturnSnapshot(
-            intercept=self._glm.intercept,
-            slope=min(max(slope / PRICE_SCALE, -SLOPE_MAX), SLOPE_MAX),
-            effects=effects,
-            category_mean=(_mean_effect(effects, "category="), 0.0),
-            segment_mean=(_mean_effect(effects, "segment="), 0.0),
-            delay_shares=_delay_shares(self._delays),
+            intercept=self._intercept,
+            weights=self._logistic.means(),
+            posterior=self._logistic.posterior(),
+            factors=self._factors.copy(),
+            calibration=(learned[LEVEL], learned["log_odds"]),
+            delay_shares=delay_shares(self._delays),
         )
 
-    def _learn_group(self, group: list[Lesson]) -> None:
-        positives = fsum(lesson.positives for lesson in group)
-        negatives = fsum(lesson.negatives for lesson in group)
-        sizes = [lesson.positives + abs(lesson.negatives) for lesson in group]
-        total = fsum(sizes)
-        if total <= 0.0:
+    def _learn(self, sale: Sale, positives: float, exposure: float) -> None:
+        """Teach both models one group; beyond ``FEATURES_MAX`` no new feature is begun."""
+        row, names = sale.row(), sale.factors()
+        if len(self._logistic) + len(row) > FEATURES_MAX:
+            row = {name: value for name, value in row.items() if name in self._logistic}
+        if len(self._factors.counts) + len(names) > FEATURES_MAX:
+            names = [name for name in names if name in self._factors.counts]
+        self._logistic.learn(row, positives, exposure - positives)
+        self._factors.learn(names, positives, exposure)
+
+    def _calibrate(self, groups: list[list[Lesson]]) -> None:
+        """Compare the average of today's models with what closed cohorts came to."""
+        if not any(lesson.final for group in groups for lesson in group):
             return
-        ln_price = fsum(n * one.ln_price for n, one in zip(sizes, group, strict=True)) / total
-        first = group[0]
-        row = self._row(
-            {"category": first.category, "segment": first.segment, "ln_price": ln_price}
-        )
-        if row is not None:
-            self._descend(row, positives, negatives)
-            self._note(row, max(positives + negatives, 0.0))
-
-    def _row(self, x: Mapping[Any, Any]) -> dict[str, float] | None:
-        if "ln_price" not in x:
-            return None
-        scaled = min(max(float(x["ln_price"]) / PRICE_SCALE, -PRICE_LIMIT), PRICE_LIMIT)
-        if not math.isfinite(scaled):
-            raise ValueError(f"ln_price was {x['ln_price']}; expected a finite number")
-        row = {f"{name}={x[name]}": 1.0 for name in ("category", "segment") if name in x}
-        row["ln_price"] = scaled
-        if len(self._units) + len(row) > FEATURES_MAX:
-            row = {name: value for name, value in row.items() if name in self._units}
-        return row
-
-    def _note(self, row: dict[str, float], units: float) -> None:
-        for name in row:
-            self._units[name] = self._units.get(name, 0.0) + units
-
-    def _descend(self, row: dict[str, float], positives: float, negatives: float) -> None:
-        """Take gradient steps of bounded weight, both labels in turn, so neither has the last."""
-        seen = self._units.get("ln_price", 0.0)
-        factor = max(START_FACTOR / (1.0 + seen / START_UNITS), 1.0)
-        positives, negatives = positives * factor, negatives * factor
-        size = self.learning_rate * (abs(positives) + abs(negatives))
-        steps = max(math.ceil(size / STEP_WEIGHT_MAX), 1)
-        for _ in range(steps):
-            if positives:
-                self._glm.learn_one(row, True, w=positives / steps)
-            if negatives:
-                self._glm.learn_one(row, False, w=negatives / steps)
+        now = self.snapshot()
+        bins: dict[int, list[tuple[float, float, float]]] = {}
+        for group in groups:
+            closed = [lesson for lesson in group if lesson.final is not None]
+            if closed:
+                position = now.average_logit(_mean_sale(closed)) - self._intercept
+                returned = fsum(lesson.final[0] for lesson in closed if lesson.final)
+                kept = fsum(lesson.final[1] for lesson in closed if lesson.final)
+                row = position, returned, kept
+                bins.setdefault(round(position / CALIBRATION_BIN), []).append(row)
+        for _, rows in sorted(bins.items()):
+            returned = fsum(row[1] for row in rows)
+            kept = fsum(row[2] for row in rows)
+            if returned + kept > 0.0:
+                weighted = fsum(row[0] * (row[1] + row[2]) for row in rows)
+                mean = weighted / (returned + kept)
+                self._calibrator.learn({LEVEL: 1.0, "log_odds": mean}, returned, kept)
 
 
-def learn_level(level: ReturnLevel | None, lesson: Lesson, day: int) -> ReturnLevel:
-    """Add one cohort's lesson to its product's level, after forgetting (half-life 180 days).
-
-    At most ``SEGMENTS_MAX`` segments are kept; a further one is left out of the mix.
-    """
-    if level is None:
-        level = ReturnLevel(expected_returns=0.0, returned_units=0.0, day=day)
-    kept = 0.5 ** (max(day - level.day, 0) / LEVEL_HALF_LIFE_DAYS)
-    segments = {name: units * kept for name, units in level.segments.items()}
-    if lesson.first_sold > 0.0 and (lesson.segment in segments or len(segments) < SEGMENTS_MAX):
-        segments[lesson.segment] = segments.get(lesson.segment, 0.0) + lesson.first_sold
-    return ReturnLevel(
-        expected_returns=max(level.expected_returns * kept + lesson.expected, 0.0),
-        returned_units=level.returned_units * kept + lesson.positives,
-        day=max(day, level.day),
-        segments=segments,
+def _sale(x: Mapping[Any, Any]) -> Sale:
+    category, segment = x.get("category"), x.get("segment")
+    month, rival = x.get("month"), x.get("ln_rival")
+    return Sale(
+        None if category is None else str(category),
+        None if segment is None else str(segment),
+        None if month is None else int(month),
+        clip_ln(float(x.get("ln_price", 0.0))),
+        None if rival is None else clip_ln(float(rival)),
     )
 
 
-def level_ratio(level: ReturnLevel | None) -> float:
-    """A product's returns over the pool's expectation, shrunk to 1, within 0.25 to 4."""
-    if level is None:
-        return 1.0
-    ratio = (LEVEL_PRIOR_RETURNS + level.returned_units) / (
-        LEVEL_PRIOR_RETURNS + level.expected_returns
-    )
-    return min(max(ratio, LEVEL_RATIO_MIN), LEVEL_RATIO_MAX)
-
-
-def curve(
-    snapshot: ReturnSnapshot,
-    level: ReturnLevel | None,
-    category: str,
-    r_min: float = RETURN_RATE_MIN,
-    r_max: float = RETURN_RATE_MAX,
-) -> ReturnCurve:
-    """Return rate of a product as a curve in ln(P / P_ref), for the objective.
-
-    The pooled rate is averaged over the product's segments, multiplied by its level ratio, and
-    bounded; the curve has that value at P_ref and the pooled d ln R / d ln P there. Its sd has
-    three parts: the product's level, the category's sample, and the pool's last steps.
-
-    Parameters
-    ----------
-    r_min, r_max : bounds of R, 0 <= r_min < r_max < 1
-
-    Raises
-    ------
-    ValueError : the bounds are not in that order
-    """
-    if not 0.0 <= r_min < r_max < 1.0:
-        raise ValueError(f"r_min, r_max were {r_min}, {r_max}; expected 0 <= r_min < r_max < 1")
-    mix = sorted(level.segments.items()) if level is not None else []
-    total = sum(units for _, units in mix)
-    shares: list[tuple[str | None, float]] = (
-        [(name, units / total) for name, units in mix] if total > 0.0 else [(None, 1.0)]
-    )
-    rates = [(snapshot.rate(category, segment, 0.0), share) for segment, share in shares]
-    pooled = sum(rate * share for rate, share in rates)
-    growth = snapshot.slope * sum(rate * (1.0 - rate) * share for rate, share in rates) / pooled
-    span = r_max - r_min
-    position = (pooled * level_ratio(level) - r_min) / span
-    position = min(max(position, CURVE_EDGE), 1.0 - CURVE_EDGE)
-    rate = r_min + span * position
-    _, units = snapshot.effects.get(f"category={category}", snapshot.category_mean)
-    returned = 0.0 if level is None else level.returned_units
-    relative = (
-        1.0 / (LEVEL_PRIOR_RETURNS + returned)
-        + 1.0 / (PRIOR_RELATIVE_SD**-2 + units * pooled / (1.0 - pooled))
-        + 1.5 * LEARNING_RATE
-    )
-    return ReturnCurve(
-        r_min=r_min,
-        r_max=r_max,
-        intercept=_logit(position),
-        slope_log=rate * growth / (span * position * (1.0 - position)),
-        sd=min(rate * math.sqrt(relative), span),
-    )
-
-
-def _mean_effect(effects: Mapping[str, tuple[float, float]], kind: str) -> float:
-    seen = [effect for name, effect in effects.items() if name.startswith(kind)]
-    total = sum(units for _, units in seen)
-    return sum(weight * units for weight, units in seen) / total if total > 0.0 else 0.0
-
-
-def _prior_delays() -> list[list[float]]:
-    before, pairs = 0.0, []
-    for share in DELAY_PRIOR_SHARES:
-        pairs.append([DELAY_PRIOR_RETURNS * share, DELAY_PRIOR_RETURNS * before])
-        before += share
-    return pairs[1:]
-
-
-def _delay_shares(delays: list[list[float]]) -> tuple[float, ...]:
-    """G(age) from the share of returns that came in a bin, of those that came up to it.
-
-    Young cohorts can't have shown their late returns, so plain counts would lean to short delays.
-    Source: S. W. Lagakos, L. M. Barraj, V. De Gruttola (1988), Biometrika 75, right truncation.
-    """
-    shares = [1.0]
-    for came, before in reversed(delays):
-        shares.append(shares[-1] * before / (came + before))
-    return tuple(reversed(shares))
-
-
-def _sigmoid(logit: float) -> float:
-    return 1.0 / (1.0 + math.exp(-min(max(logit, -30.0), 30.0)))
-
-
-def _logit(rate: float) -> float:
-    return math.log(rate / (1.0 - rate))
-
-
-assert len(DELAY_PRIOR_SHARES) == len(DELAY_DAYS)
-assert math.isclose(sum(DELAY_PRIOR_SHARES), 1.0)
+def _mean_sale(group: list[Lesson]) -> Sale:
+    """The group's circumstances at its mean log prices, by weight of what was sold."""
+    if len(group) == 1:
+        return group[0].sale
+    weights = [max(lesson.positives + abs(lesson.exposure), WEIGHT_MIN) for lesson in group]
+    total = fsum(weights)
+    first = group[0].sale
+    ln_price = fsum(w * one.sale.ln_price for w, one in zip(weights, group, strict=True)) / total
+    if first.ln_rival is None:
+        return first._replace(ln_price=ln_price)
+    ln_rival = fsum(w * (one.sale.ln_rival or 0.0) for w, one in zip(weights, group, strict=True))
+    return first._replace(ln_price=ln_price, ln_rival=ln_rival / total)

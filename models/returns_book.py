@@ -4,7 +4,7 @@ import math
 
 from models import cohorts
 from models.partition import PartitionState
-from models.returns import learn_level
+from models.return_curve import learn_level
 from schemas.events import DAY_MS, OrderCancelled, OrderPlaced, OrderReturned
 from schemas.learned import ReturnCohort
 from schemas.state import SkuState
@@ -36,8 +36,12 @@ def sold(partition: PartitionState, state: SkuState, event: OrderPlaced) -> None
         cohort = cohorts.new_cohort(state.sku, event.segment, ordered_ms)
     line = cohorts.order_line_hash(event.order_id, event.line_id)
     ln_price = math.log(event.unit_price_minor / state.reference_price_minor)
+    opened = state.epoch  # its rival price is the robust one, to within its 3 %
+    ln_rival = None if opened is None or opened.ln_rival is None else opened.ln_rival - ln_price
     today = partition.manifest.returns_day
-    kept = cohorts.sell(cohort, line, event.quantity, ln_price, ordered_ms, today=today)
+    kept = cohorts.sell(
+        cohort, line, event.quantity, ln_price, ordered_ms, ln_rival=ln_rival, today=today
+    )
     if kept == "tracked":
         partition.put_cohort(name, cohort)
 
@@ -86,13 +90,15 @@ def new_day(partition: PartitionState, day: int) -> None:
             if not cohorts.due(cohort, day):
                 continue
             category = partition.catalogue[sku].category
-            rate = snapshot.rate(category, cohort.segment, cohorts.mean_ln_price(cohort))
-            lesson = cohorts.mature(cohort, day, category, rate, snapshot.delay_shares)
+            sold_as = cohorts.sale(cohort, category)
+            lesson = cohorts.mature(
+                cohort, day, sold_as, snapshot.rate(sold_as), snapshot.delay_shares
+            )
             lessons.append(lesson)
             state = partition.skus[sku]
             state.returns = learn_level(state.returns, lesson, day)
             partition.touch(f"sku/{sku}")
-            if lesson.closed:
+            if lesson.final is not None:
                 partition.drop_cohort(name, cohort)
             else:
                 partition.touch(f"cohort/{sku}/{name}")

@@ -292,10 +292,11 @@ class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):
 class ReturnCohort(Struct, kw_only=True):
     """Units of one product, event day and segment whose returns are still to come.
 
-    ``lines``: units sold, units left, and time of the order (ms of the event day), by order line.
-    ``sold`` and ``returned`` (by delay bin) are statistical weights in units: an order line counts
-    at most ``models.returns.LINE_UNITS_MAX``. ``ln_price_sum`` is the weighted sum of
-    ln(P / P_ref). ``exposed_share`` and ``negative_share`` are what each unit left has taught.
+    ``lines``: units sold, units left, and time of the order (ms of the event day), by order line;
+    ``units_left`` is their sum. ``sold`` and ``returned`` (by delay bin) are statistical weights in
+    units: an order line counts at most ``models.cohorts.LINE_UNITS_MAX``. ``ln_price_sum`` is the
+    weighted sum of ln(P / P_ref), ``ln_rival_sum`` of ln(P_c / P) where a rival was known, of the
+    weight ``rival_sold``. ``exposed_share`` is the share of each unit that has taught.
     """
 
     sku: str
@@ -307,21 +308,30 @@ class ReturnCohort(Struct, kw_only=True):
     returned: list[float] = field(default_factory=lambda: [0.0] * len(DELAY_DAYS))
     lines: dict[str, tuple[int, int, int]] = {}
     exposed_share: float = 0.0
-    negative_share: float = 0.0
+    units_left: int = 0
+    rival_sold: float = 0.0
+    ln_rival_sum: float = 0.0
+
+
+class LogisticWeights(Struct, frozen=True, kw_only=True):
+    """Weights of a logistic regression: (name, mean, variance), sorted by name; the covariances of
+    those that have any stand in ``cross``, as the model orders them."""
+
+    weights: tuple[tuple[str, float, float], ...]
+    cross: tuple[float, ...]
 
 
 class ReturnPool(Struct, frozen=True, kw_only=True):
-    """The pooled return model of one tape partition.
+    """The pooled return models of one tape partition.
 
-    ``features`` are (name, weight, units learned), sorted by name. ``delays`` has a pair for each
-    delay bin but the first: returns that came in it, and earlier, of cohorts that have passed it.
+    ``factors`` are (name, returned, expected), sorted by name. ``delays`` has a pair for each delay
+    bin but the first: returns that came in it, and earlier, of cohorts that have passed it.
     """
 
     prior_rate: float
-    learning_rate: float
-    intercept: float
-    iterations: int
-    features: tuple[tuple[str, float, float], ...]
+    logistic: LogisticWeights
+    factors: tuple[tuple[str, float, float], ...]
+    calibration: LogisticWeights
     delays: tuple[tuple[float, float], ...]
 
 

@@ -74,13 +74,26 @@ class DemandView(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ReturnView(Struct, frozen=True, kw_only=True, gc=False):
-    """What is believed of returns at the decided price."""
+    """What is believed of returns at the decided price, and of those still to come.
+
+    ``logit_slope`` is d logit R / d ln P as learned, normal with ``logit_slope_sd``;
+    ``slope_log_price`` the curve's, shrunk by that doubt, which prices follow. Of ``open_units``
+    sold in the last 60 days and not back, ``expected_back_units`` should come; ``reserve_minor`` is
+    what they cost: refund after VAT and fee, and handling, less the unit itself. Null in decisions
+    made before these were recorded.
+    """
 
     rate: float
     rate_sd: float
     slope_log_price: float
     handling_cost_minor: float
     handling_cost_source: str
+    logit_slope: float | None = None
+    logit_slope_sd: float | None = None
+    slope_positive_probability: float | None = None
+    open_units: int | None = None
+    expected_back_units: float | None = None
+    reserve_minor: int | None = None
 
 
 class StockView(Struct, frozen=True, kw_only=True, gc=False):

@@ -15,7 +15,14 @@ from schemas import topics
 from schemas.errors import InputError, ServiceError
 from schemas.events import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.money import format_minor, minor_digits
-from schemas.outputs import Alert, DecisionRecord, MarketEffect, PassportView, PriceDecided
+from schemas.outputs import (
+    Alert,
+    DecisionRecord,
+    MarketEffect,
+    PassportView,
+    PriceDecided,
+    ReturnView,
+)
 from streams.kafka_settings import topic_name
 from streams.reader import opened, read_to_end, require_partitions
 from streams.routes import tape_partition
@@ -228,6 +235,8 @@ def _beliefs(decision: PriceDecided, record: DecisionRecord) -> list[str]:
         f"  returns: {returns.rate:.1%} (sd {returns.rate_sd:.1%}) at this price, handling "
         f"{_money(returns.handling_cost_minor, decision.currency)} each "
         f"({returns.handling_cost_source})",
+        *_slope_of_returns(returns),
+        *_returns_to_come(returns, decision.currency),
     ]
     if stock.sellable_units is None:
         lines.append("  stock: never reported, so taken as unlimited")
@@ -255,6 +264,28 @@ def _market_line(effect: MarketEffect) -> str:
     if effect.log_demand is None:
         return line
     return f"{line}, {math.expm1(effect.log_demand):+.1%} demand"
+
+
+def _slope_of_returns(returns: ReturnView) -> list[str]:
+    slope, sd = returns.logit_slope, returns.logit_slope_sd
+    probability = returns.slope_positive_probability
+    if slope is None or sd is None or probability is None:
+        return []
+    return [
+        f"  returns by price: log odds {slope:+.2f} (sd {sd:.2f}) per unit of ln price, "
+        f"{probability:.0%} sure that dearer brings more; prices follow "
+        f"{returns.slope_log_price:+.2f}"
+    ]
+
+
+def _returns_to_come(returns: ReturnView, currency: str) -> list[str]:
+    units, reserve = returns.expected_back_units, returns.reserve_minor
+    if units is None or reserve is None:
+        return []
+    return [
+        f"  returns still to come: {units:.1f} of {returns.open_units} open units; reserve "
+        f"{_money(reserve, currency)}"
+    ]
 
 
 def _passport(decision: PriceDecided, passport: PassportView) -> list[str]:

@@ -222,6 +222,7 @@ def examples() -> dict[type, msgspec.Struct]:
         epoch,
         cohort,
         taught.state(),
+        taught.state().logistic,
         DEFAULT_PRIOR,
         CategoryEffect(offset=posterior.mean, cov=posterior.cov, products=3),
         AttributeEffect(center=1.5, scale=0.1, weights=posterior.mean),

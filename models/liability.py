@@ -1,0 +1,87 @@
+"""What open orders may still cost: the return liability, marked to market.
+
+Units of an open cohort that are not back by age a still come back with probability
+``R (1 - G(a)) / (1 - R G(a))``, R the return rate at the cohort's own price and circumstances. A
+unit that comes back costs the shop what it kept of the price, and the handling, and brings the unit
+itself. At 60 days the cohort is closed and nothing is reserved.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from models import cohorts
+from models.return_curve import product_rate
+from models.return_delays import share_by_age
+from models.returns import ReturnSnapshot
+from schemas.events import DAY_MS
+from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel
+
+
+class ReturnCosts(NamedTuple):
+    """Money of one returned unit, minor units: price it refers to, and what is lost and saved.
+
+    ``kept_share``: what the shop keeps of a shown price, and loses with it. ``salvage_minor``: what
+    the unit is worth when it is back.
+    """
+
+    reference_price_minor: int
+    kept_share: float
+    handling_minor: float
+    salvage_minor: float
+
+    def per_unit_minor(self, ln_price: float) -> float:
+        """Refund and handling less salvage of a unit that was sold at ln(P / P_ref)."""
+        refund = self.kept_share * self.reference_price_minor * math.exp(ln_price)
+        return refund + self.handling_minor - self.salvage_minor
+
+
+class Liability(NamedTuple):
+    """Units that could still come back, how many should, and the reserve for them.
+
+    ``reserve_minor`` is rounded to the nearest minor unit, a half to the even one. It is below 0
+    where a unit back is worth more than its refund and handling.
+    """
+
+    open_units: int
+    expected_back_units: float
+    reserve_minor: int
+
+
+def still_comes_back(rate: float, share: float) -> float:
+    """Probability that a unit not yet back will come, when ``share`` of returns have come.
+
+    >>> still_comes_back(0.2, 0.0), still_comes_back(0.2, 1.0)
+    (0.2, 0.0)
+    """
+    return rate * (1.0 - share) / (1.0 - rate * share)
+
+
+def expected_back(
+    cohort: ReturnCohort, snapshot: ReturnSnapshot, level: ReturnLevel | None, category: str,
+    now_ms: int,
+) -> float:  # fmt: skip
+    """Units of one cohort that should still come back; its orders count as made at noon."""
+    age_days = (now_ms - cohort.day * DAY_MS) / DAY_MS - 0.5
+    if cohort.units_left == 0 or age_days >= DELAY_DAYS[-1]:
+        return 0.0
+    rate = product_rate(snapshot, level, cohorts.sale(cohort, category))
+    return cohort.units_left * still_comes_back(rate, share_by_age(snapshot.delay_shares, age_days))
+
+
+def open_liability(
+    open_cohorts: Iterable[ReturnCohort],
+    snapshot: ReturnSnapshot,
+    level: ReturnLevel | None,
+    category: str,
+    costs: ReturnCosts,
+    now_ms: int,
+) -> Liability:
+    """Mark the open cohorts of one product to market; the order of the cohorts has no effect."""
+    units, backs, reserves = 0, [], []
+    for cohort in open_cohorts:
+        back = expected_back(cohort, snapshot, level, category, now_ms)
+        units += cohort.units_left
+        backs.append(back)
+        reserves.append(back * costs.per_unit_minor(cohorts.mean_ln_price(cohort)))
+    return Liability(units, math.fsum(backs), round(math.fsum(reserves)))
