@@ -29,9 +29,9 @@ EFFECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"family_share": 0.6},
         {
             "family_size": 6,
-            "anchor_effect": 0.6,
-            "substitute_effect": 0.5,
-            "complement_effect": 0.3,
+            "anchor_effect": 0.4,
+            "substitute_effect": 0.3,
+            "complement_effect": 0.2,
         },
     ),
     "holidays": ({}, {"calendar_sd": 0.3}),
