@@ -1,0 +1,153 @@
+"""One core, a whole catalogue: each product's belief is updated and its price chosen, once.
+
+    python -m benchmarks.catalogue [--products N]
+
+Each of 60,000 products closes an epoch and is priced by the kernel (price and all Greeks at it).
+The update is timed as the fold does it (`learn`, one product at a time, with the look at surprise
+and drift), in arrays (`learn_many`), and, as baseline, as River's `BayesianLinearRegression` learns
+one prepared row per product. Counts are drawn with seeds 1, 2, 3; times are the best of them, with
+the slowest beside.
+"""
+
+import argparse
+import math
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from river.linear_model import BayesianLinearRegression
+
+from benchmarks.harness import machine, write_result
+from models import drift
+from models.demand import learn
+from models.demand_batch import learn_many
+from models.epoch import DAY_MS, Features, Observation
+from models.objective import PADDING
+from models.surprise import surprise
+from models.tile import Kernel
+from schemas.learned import DemandPosterior, DriftSums
+from schemas.policy import LearningPolicy
+
+Floats = NDArray[np.float64]
+
+SEEDS = (1, 2, 3)
+START = DemandPosterior(
+    mean=(0.0, -2.4, 0.2, 0.0),
+    cov=(0.5, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.02, 0.0, 0.25),
+    epochs=0,
+    orders=0,
+    updated_ms=0,
+)
+POLICY = LearningPolicy()
+
+
+def epochs(rng: np.random.Generator, n: int) -> dict[str, Floats]:
+    """One closed epoch of a week of each product."""
+    ln_price, ln_rival = rng.normal(0.0, 0.13, n), rng.normal(0.0, 0.1, n)
+    rate = np.exp(rng.normal(0.0, 0.7, n) - 2.4 * ln_price + 0.2 * ln_rival)
+    return {
+        "ln_price": ln_price,
+        "ln_rival": ln_rival,
+        "control": np.zeros(n),
+        "orders": rng.poisson(7.0 * rate).astype(np.float64),
+        "exposure_days": np.full(n, 7.0),
+    }
+
+
+def scalar(columns: dict[str, Floats]) -> tuple[float, Floats]:
+    """Seconds of the fold's update of all products, and the elasticities learned."""
+    seen = [
+        Observation(Features(price, rival, control), int(orders), days)
+        for price, rival, control, orders, days in zip(
+            *(column.tolist() for column in columns.values()), strict=True
+        )
+    ]
+    start = time.perf_counter()
+    learned = []
+    for one in seen:
+        drift.watch(DriftSums(), surprise(START, one), one.orders, POLICY)
+        learned.append(learn(START, one, 7 * DAY_MS).mean[1])
+    return time.perf_counter() - start, np.array(learned)
+
+
+def batched(columns: dict[str, Floats]) -> tuple[float, Floats, Floats]:
+    """Seconds of `learn_many`, and the beliefs."""
+    n = len(columns["orders"])
+    mean, cov = np.tile(START.mean, (n, 1)), np.tile(START.cov, (n, 1))
+    start = time.perf_counter()
+    mean, cov = learn_many(mean, cov, **columns, days=np.full(n, 7.0))
+    return time.perf_counter() - start, mean, cov
+
+
+def river(columns: dict[str, Floats]) -> float:
+    """Seconds of River's update of as many models, on rows that were prepared beforehand."""
+    models = [BayesianLinearRegression(alpha=1, beta=1) for _ in columns["orders"]]
+    rows = [
+        ({"level": 1.0, "price": price, "rival": rival, "control": control}, math.log(orders + 0.5))
+        for price, rival, control, orders, _ in zip(
+            *(column.tolist() for column in columns.values()), strict=True
+        )
+    ]
+    start = time.perf_counter()
+    for model, (row, response) in zip(models, rows, strict=True):
+        model.learn_one(row, response)
+    return time.perf_counter() - start
+
+
+def priced(kernel: Kernel, mean: Floats, cov: Floats) -> float:
+    """Seconds until every product has its price and the Greeks there."""
+    rows = [
+        PADDING._replace(
+            unit_cost=0.5, kept_share=0.8, horizon_days=7.0, demand_per_day=math.exp(b),
+            elasticity=eps, stock=100.0, unlimited=0.0, level_variance=v_bb,
+            level_elasticity_covariance=v_be, elasticity_variance=v_ee, risk_aversion=0.1,
+            return_cost=0.08, target_leftover=14.0, lower=0.2, upper=5.0,
+        )
+        for (b, eps, _, _), (v_bb, v_be, _, _, v_ee, *_) in zip(
+            mean.tolist(), cov.tolist(), strict=True
+        )
+    ]  # fmt: skip
+    start = time.perf_counter()
+    solutions = kernel.solve(rows)
+    kernel.evaluate(rows, [[found.price] for found in solutions])
+    return time.perf_counter() - start
+
+
+def measure(products: int) -> dict[str, Any]:
+    """All seeds."""
+    kernel, times = Kernel.warm(), []
+    difference = 0.0
+    for seed in SEEDS:
+        columns = epochs(np.random.default_rng(seed), products)
+        scalar_s, learned = scalar(columns)
+        batched_s, mean, cov = batched(columns)
+        difference = max(difference, float(np.abs(mean[:, 1] - learned).max()))
+        times.append((scalar_s, batched_s, river(columns), priced(kernel, mean, cov)))
+    names = ("update_scalar", "update_batched", "update_river", "price_and_greeks")
+    found: dict[str, Any] = {"products": products, "seeds": SEEDS}
+    for name, column in zip(names, zip(*times, strict=True), strict=True):
+        found[f"{name}_s"] = round(min(column), 4)
+        found[f"{name}_s_slowest"] = round(max(column), 4)
+        found[f"{name}_microseconds_each"] = round(min(column) / products * 1e6, 3)
+    best = [min(column) for column in zip(*times, strict=True)]
+    return {
+        **found,
+        "update_and_price_s": round(best[0] + best[3], 3),
+        "update_batched_and_price_s": round(best[1] + best[3], 3),
+        "river_over_scalar": round(best[2] / best[0], 2),
+        "river_over_batched": round(best[2] / best[1], 2),
+        "elasticity_difference_max": difference,
+        **machine("numpy", "jax", "river"),
+    }
+
+
+def main() -> None:
+    """Print the result as one JSON document and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=60_000)
+    write_result("catalogue", measure(parser.parse_args().products))
+
+
+if __name__ == "__main__":
+    main()
