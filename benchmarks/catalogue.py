@@ -2,7 +2,8 @@
 
     python -m benchmarks.catalogue [--products N]
 
-Each of 60,000 products closes an epoch and is priced by the kernel (price and all Greeks at it).
+Each of 60,000 products closes an epoch and is priced by the kernel (price and all Greeks at it, in
+arrays).
 The update is timed as the fold does it (`learn`, one product at a time, with the look at surprise
 and drift), in arrays (`learn_many`), and, as baseline, as River's `BayesianLinearRegression` learns
 one prepared row per product. Counts are drawn with seeds 1, 2, 3; times are the best of them, with
@@ -97,20 +98,23 @@ def river(columns: dict[str, Floats]) -> float:
 
 def priced(kernel: Kernel, mean: Floats, cov: Floats) -> float:
     """Seconds until every product has its price and the Greeks there."""
-    rows = [
-        PADDING._replace(
-            unit_cost=0.5, kept_share=0.8, horizon_days=7.0, demand_per_day=math.exp(b),
-            elasticity=eps, stock=100.0, unlimited=0.0, level_variance=v_bb,
-            level_elasticity_covariance=v_be, elasticity_variance=v_ee, risk_aversion=0.1,
-            return_cost=0.08, target_leftover=14.0, lower=0.2, upper=5.0,
-        )
-        for (b, eps, _, _), (v_bb, v_be, _, _, v_ee, *_) in zip(
-            mean.tolist(), cov.tolist(), strict=True
-        )
-    ]  # fmt: skip
+    row = PADDING._replace(
+        unit_cost=0.5, kept_share=0.8, horizon_days=7.0, stock=100.0, unlimited=0.0,
+        risk_aversion=0.1, return_cost=0.08, target_leftover=14.0, lower=0.2, upper=5.0,
+    )  # fmt: skip
     start = time.perf_counter()
-    solutions = kernel.solve(rows)
-    kernel.evaluate(rows, [[found.price] for found in solutions])
+    matrix = np.tile(np.array(row)[:, None], len(mean))
+    columns = {
+        "demand_per_day": np.exp(mean[:, 0]),
+        "elasticity": mean[:, 1],
+        "level_variance": cov[:, 0],
+        "level_elasticity_covariance": cov[:, 1],
+        "elasticity_variance": cov[:, 4],
+    }
+    for name, column in columns.items():
+        matrix[row._fields.index(name)] = column
+    prices = kernel.solve_arrays(matrix)[0]
+    kernel.evaluate_arrays(matrix, prices[None, :])
     return time.perf_counter() - start
 
 
