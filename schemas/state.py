@@ -11,6 +11,8 @@ key                       record
 ``policy`` ``prior``      the document in force
 ``returns``               `ReturnPool`: the pooled return model
 ``effects/<category>``    `CategoryEffects`: what a category's products share
+``days`` ``channels``     `DayEffects` with the calendar, `ChannelEffects`
+``searches`` ``today``    `SearchEffect`, `Today`: counts since the last day tick
 ``promotions``            planned reductions
 ``manifest``              `Manifest`: position, clock, what was read, counts; always last
 ========================  ==========================================================
