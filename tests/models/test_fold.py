@@ -293,6 +293,19 @@ def test_a_return_is_matched_to_its_order_or_counted(shop: Partition) -> None:
     assert shop.state.unmatched_returns == 2
 
 
+def test_an_absurd_refund_changes_nothing_that_is_learned(kernel: Kernel) -> None:
+    cohorts = []
+    for refund_minor in (0, 10**12):
+        shop = Partition(kernel)
+        shop.send("product_listed", at())
+        shop.send("order_placed", at(hours=1), order_id="o1", quantity=2)
+        shop.send("order_returned", at(days=2), order_id="o1", refund_minor=refund_minor,
+                  return_cost_minor=refund_minor)  # fmt: skip
+        cohorts.append(shop.engine.state.cohorts["A"]["20458/all"])
+    assert cohorts[0] == cohorts[1]
+    assert cohorts[0].returned == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
 def test_a_cohort_teaches_at_the_first_tick_of_a_day_and_leaves_a_tombstone(
     shop: Partition,
 ) -> None:

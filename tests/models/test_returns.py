@@ -94,6 +94,7 @@ AFTER = [  # why, line, units, days after the order, expected, bin it waits in
     ("all of it, on the third day", "a", 4, 3.0, Matched(4, 0), 1),
     ("more than was sold is capped", "a", 9, 13.9, Matched(4, 5), 2),
     ("before it was sold: clocks differ", "a", 1, -0.1, Matched(1, 0), 0),
+    ("days before it was sold: not its return", "a", 1, -1.1, Unmatched(1, "before_order"), None),
     ("late, still learned", "a", 1, 59.9, Matched(1, 0), 4),
     ("too late", "a", 1, 60.0, Unmatched(1, "expired"), None),
     ("another order", "b", 3, 1.0, Unmatched(3, "no_order"), None),
