@@ -1,6 +1,7 @@
 """Pooled effects of the market: none where the market has none, the true ones where it has."""
 
 import math
+import random
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from models.world import WorldSettings
 from schemas.codec import canonical
 from schemas.effects import CategoryEffects, Effect, MarketMemory
 from tests.models.effects_shop import learn_history
-from tests.models.shop import START
+from tests.models.shop import START, draw_orders
 
 DAYS = 180
 SHOP: dict[str, Any] = {"products": 240, "categories": 6, "unseen_categories": 0}
@@ -57,12 +58,15 @@ def test_the_bend_is_that_of_the_objective(ln_ratio: float, tau: float) -> None:
     assert market_effects.bend(ln_ratio, tau) == pytest.approx(-math.log(mean), abs=1e-12)
 
 
-@given(
-    st.lists(st.tuples(st.floats(-0.4, 0.4), st.floats(-0.3, 0.3), st.integers(0, 30)), max_size=12)
-)
-def test_a_restated_belief_is_the_one_learned_so(epochs: list[tuple[float, float, int]]) -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_a_restated_belief_is_the_one_learned_so(seed: int) -> None:
     """Against learning the same epochs with another omega in their offsets, to first order."""
-    step, beliefs = 1e-4, []
+    rng, step, beliefs = random.Random(seed), 1e-4, []
+    epochs = []
+    for _ in range(30):
+        price, rival = rng.gauss(0.0, 0.15), rng.gauss(0.0, 0.1)
+        orders = draw_orders(rng, math.exp(0.7 - 2.6 * price + 0.3 * rival), 0.2)
+        epochs.append((price, rival, orders))
     memory = MarketMemory(ln_price=0.0, control=0.0)
     for omega in (0.0, step):
         belief, memory = START, MarketMemory(ln_price=0.0, control=0.0)
@@ -74,7 +78,8 @@ def test_a_restated_belief_is_the_one_learned_so(epochs: list[tuple[float, float
             memory = MarketMemory(ln_price=0.0, control=0.0, of_rival=of_rival)
         beliefs.append(belief)
     moved = [(b - a) / step for a, b in zip(beliefs[0].mean, beliefs[1].mean, strict=True)]
-    assert memory.of_rival == pytest.approx(moved, abs=0.03)
+    assert max(map(abs, moved)) > 0.05
+    assert memory.of_rival == pytest.approx(moved, abs=0.025)  # worst of 400 seeds: 0.021
 
 
 def test_lessons_add_up_to_the_same_in_any_order() -> None:
