@@ -5,7 +5,7 @@ habit; what the fold learned of them prices each family once. Three policies sha
 learned of level and own elasticity: each product alone, jointly with the learned cross effects, and
 the oracle, jointly with the truth. Profit is the true one per day.
 
-    python -m benchmarks.cross_effects [--families 20] [--seeds 1 2 3] [--days 364]
+    python -m benchmarks.cross_effects [--families 12] [--seeds 1 2 3] [--days 364]
 """
 
 import argparse
@@ -142,7 +142,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Print the figures with and without cross effects in the market."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", type=int, default=20, help="per seed")
+    parser.add_argument("--families", type=int, default=12, help="per seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--days", type=int, default=364)
     chosen = parser.parse_args()

@@ -10,7 +10,8 @@ from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
 from models.partition import PartitionState
 from models.prior import INHERITED, adapt, inherit, widened
-from schemas.events import CostChanged, ProductListed, ProductRetired, time_ms
+from schemas.events import CostChanged, HandedOver, ProductListed, ProductRetired, time_ms
+from schemas.learned import DemandPosterior
 from schemas.state import CatalogueEntry, SkuState
 
 
@@ -86,7 +87,11 @@ def _new_state(context: Context, event: ProductListed) -> SkuState:
         predecessor = partition.skus[event.predecessor]
     if event.predecessor is not None and event.succession == "demotes":
         _move_down(partition, partition.skus[event.predecessor])
-    if predecessor is not None and predecessor.posterior is not None:
+    if isinstance(event.handed_over, HandedOver):
+        state.posterior = _taken_over(event.handed_over, context.now_ms)
+        state.reference_price_minor = event.handed_over.reference_price_minor
+        state.prior_kind = f"{INHERITED}{event.handed_over.sku}"
+    elif predecessor is not None and predecessor.posterior is not None:
         state.posterior = inherit(predecessor.posterior, context.now_ms)
         state.prior_kind = f"{INHERITED}{event.predecessor}"
     else:
@@ -100,6 +105,20 @@ def _new_state(context: Context, event: ProductListed) -> SkuState:
         state.prior_kind = source.kind
     state.passport = coldstart.passport(partition.prior, partition.prior_sha256, event.attributes)
     return state
+
+
+def _taken_over(found: HandedOver, now_ms: int) -> DemandPosterior:
+    """The belief as it was: the same product goes on, under another SKU."""
+    return DemandPosterior(
+        mean=found.mean,
+        cov=found.cov,
+        epochs=found.epochs,
+        orders=found.orders,
+        updated_ms=now_ms,
+        size_lines=found.size_lines,
+        size_units=found.size_units,
+        begun_ms=now_ms,
+    )
 
 
 def _move_down(partition: PartitionState, state: SkuState) -> None:

@@ -7,7 +7,7 @@ fed by catalogue events and by what was published. It can only hold a price, nev
 import math
 from collections.abc import Iterator
 
-from schemas.events import DAY_MS, CostChanged, ProductListed, ProductRetired
+from schemas.events import DAY_MS, CostChanged, HandedOver, ProductListed, ProductRetired
 from schemas.outputs import PriceDecided
 from schemas.policy import GuardPolicy
 from schemas.state import GateEntry
@@ -32,6 +32,8 @@ def listed(entry: GateEntry | None, event: ProductListed, expert_markup_ratio: f
         minimum_resale_price_minor=event.minimum_resale_price_minor,
         reference_price_minor=entry.reference_price_minor if entry else None,
     )
+    if entry is None and isinstance(event.handed_over, HandedOver):
+        found.reference_price_minor = event.handed_over.reference_price_minor
     _fix_reference(found, expert_markup_ratio)
     return found
 

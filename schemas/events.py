@@ -8,8 +8,9 @@ an integer number of minor units. Unknown fields are ignored, wrong ones refused
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from schemas.learned import Coefficients, Covariance, is_positive_definite
 from schemas.money import AmountMinor, CurrencyCode, PriceMinor, is_currency
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,6 +18,8 @@ MILLISECOND = timedelta(milliseconds=1)
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+
+COEFFICIENT_MAX = 50.0
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -144,11 +147,35 @@ class TrafficCounted(SkuEvent, frozen=True, kw_only=True, tag="traffic_counted",
             raise ValueError("Expected a time after `from_time` - at `$.to_time`")
 
 
+class HandedOver(Struct, frozen=True, kw_only=True):
+    """What was learned of a product that goes on under a new SKU, in another family.
+
+    Families may lie on different tape partitions, so the belief travels with the listing. ``mean``
+    and ``cov`` are those of `schemas.learned.DemandPosterior`, at the given reference price.
+    """
+
+    sku: Identifier
+    reference_price_minor: PriceMinor
+    mean: Coefficients
+    cov: Covariance
+    orders: Count
+    epochs: Count
+    size_lines: Annotated[float, Meta(ge=0.0, description="order lines")]
+    size_units: Annotated[float, Meta(ge=0.0, description="units")]
+
+    def __post_init__(self) -> None:
+        if not all(-COEFFICIENT_MAX <= value <= COEFFICIENT_MAX for value in self.mean):
+            raise ValueError("Expected coefficients from -50 to 50 - at `$.handed_over.mean`")
+        if not is_positive_definite(self.cov):
+            raise ValueError("Expected a positive definite matrix - at `$.handed_over.cov`")
+
+
 class ProductListed(MoneyEvent, frozen=True, kw_only=True, tag="product_listed", gc=False):
     """A product enters the catalogue, or its entry is corrected.
 
     ``family`` is fixed by the first listing; without one a product is its own family. A missing
-    cost is unknown, not zero: the product is not priced until it is known.
+    cost is unknown, not zero: the product is not priced until it is known. ``handed_over`` counts
+    at the first listing only; a ``predecessor`` is then not needed.
     """
 
     category: Name
@@ -167,6 +194,7 @@ class ProductListed(MoneyEvent, frozen=True, kw_only=True, tag="product_listed",
     season: Name | None = None
     exit_date: EventTime | None = None
     assumptions: dict[Name, str] = {}
+    handed_over: HandedOver | UnsetType = UNSET
 
 
 class CostChanged(MoneyEvent, frozen=True, kw_only=True, tag="cost_changed", gc=False):

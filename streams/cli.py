@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "Show how a price came about.",
     "lag": "Show how far consumers are behind, in messages and seconds.",
     "dead-letter": "List or redrive events that could not be accepted.",
+    "family": "Look at families of products, and carry out an approved proposal.",
     "whatif": "Price a product from its parameters, without a broker.",
     "doctor": "Check this installation, the broker and the topics.",
 }

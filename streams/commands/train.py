@@ -110,6 +110,55 @@ def prior(
             output.record({"prior_sha256": sha256, "published": True}, f"published {sha256}")
 
 
+@command.command("baskets")
+@click.argument("source")
+@partitions_option
+@out_option
+@bootstrap_option
+@command_options()
+def baskets(
+    output: Output,
+    config_file: Path | None,
+    bootstrap: str | None,
+    source: str,
+    partitions: int,
+    out: Path | None,
+) -> None:
+    """Propose anchors, additions and families from products that are bought together.
+
+    SOURCE is "kafka" (the tape topic, up to its end), a tape file, or an event file. A proposal
+    changes nothing: look at it, and carry out what you approve with pricemaker family apply.
+
+    Example: pricemaker train baskets events.jsonl.gz --out families.json
+    """
+    from streams.training import write_document
+    from streams.training_baskets import propose_from
+
+    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    with progress_bar(output, f"reading {Path(source).name}") as advance:
+        proposal = propose_from(settings, source, partitions, advance)
+    if out is not None:
+        write_document(out, proposal)
+    output.document(msgspec.to_builtins(proposal), _families_table(proposal))
+
+
+def _families_table(proposal: Any) -> Table:
+    title = f"proposal {proposal.sha256[:16]} from {proposal.orders:,} orders; nothing is applied"
+    table = Table(
+        "family", "category", "anchor", "addition", "orders", "together", "by chance",
+        "lift (90 %)",
+        title=title, title_justify="left", box=None,
+    )  # fmt: skip
+    for family in proposal.families:
+        for one in family.additions:
+            table.add_row(
+                family.name, family.category, family.anchor, one.sku, f"{one.orders:,}",
+                f"{one.orders_together:,}", f"{one.expected_together:,.1f}",
+                f"{one.lift:.2f} ({one.lift_low:.2f} to {one.lift_high:.2f})",
+            )  # fmt: skip
+    return table
+
+
 def _prior_table(trained: Any, known: str) -> Table:
     """Candidates by orders seen: mean log likelihood of an epoch of a held-out product, nats."""
     from models.champion import ORDERS_SEEN
