@@ -205,8 +205,6 @@ def learn(
         for row, beside in zip(cov, own, strict=True)
     ]
     own_direction = _own_direction(posterior, x, found.own_cov, now_ms, settings)
-    if features.ln_rival is None:
-        own_direction[2] = 0.0
     gain = moved.gain
     for i, v_i in enumerate(direction):
         own[i] = [c - gain * v_i * v for c, v in zip(own[i], own_direction, strict=True)]

@@ -38,6 +38,7 @@ table names what holds without it.
 """
 
 MEANINGS = {  # by type and field where a field's name has two meanings, else by field
+    "handed_over": "what was learned of the product under its old SKU (`pricemaker family apply`)",
     "order_id": "the order; with `line_id` unique per source",
     "line_id": "the line of the order",
     "quantity": "units of this line; of a part taken or sent back, the units of that part",
@@ -177,7 +178,8 @@ def _section(kind: str) -> str:
         rows = ["| field | type and limits | meaning | without it |", "|---|---|---|---|"]
         for name, field in fields.items():
             required = name in schema["required"]
-            absent = "required" if required else f"`{json.dumps(field['default'])}`"
+            default = f"`{json.dumps(field['default'])}`" if "default" in field else "left out"
+            absent = "required" if required else default
             meaning = MEANINGS.get(f"{kind}.{name}") or MEANINGS[name]
             rows.append(f"| `{name}` | {_limits(field)} | {meaning} | {absent} |")
         parts.append("\n".join(rows))

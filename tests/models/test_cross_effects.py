@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models import cross_effects, demand, family_book
@@ -160,7 +160,13 @@ histories = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
+@example(
+    # without a rival's price the cross-price elasticity is considered, not learned
+    [(0, 0.0, None, (0.0, 0.0, 0.0), 1.0, 0)] * 5
+    + [(5, 0.0, 2.0, (0.0, 0.0, -1.0), 2.0, 0), (23, 0.0, None, (0.0, 0.0, -2.0), 1.0, 0)],
+    0,
+)
 @given(histories, st.integers(0, 8))
 def test_the_joint_belief_stays_proper(history, widened_at) -> None:
     """Also where the own belief is changed by others in between."""
