@@ -8,7 +8,7 @@ limited. Policies that share a seed share demand. Arms: ``none`` never probes (t
 ``always`` probes every product every week by 3 %; ``rule`` is the engine's, with its daily budget.
 Beliefs begin either at what category and attributes say (``informed``) or at one mean for all
 (``blind``). Profit is true and expected, over the whole run; ``late_rate`` is the profit of the
-prices that are believed best in the end. The rule's payback time was chosen on seeds 100 and 101.
+prices that are believed best in the end. The rule's payback time was chosen on seed 100.
 """
 
 import argparse
