@@ -2,14 +2,17 @@
 
     python -m benchmarks.cold_start [--seeds 1 2 3] [--unseen-seeds 1 2 3 4 5] [--sizes 300 1000]
 
-Each seed is a reference world (`models.world`) with 364 days of the shop's habit. Half of the
-products of the seen categories teach; the other half, and those of the unseen categories, start
+Each seed is a reference world (`models.world`) with 364 days of the shop's habit. Three quarters of
+the products of the seen categories teach; the others, and those of the unseen categories, start
 cold: from their prior they learn their own days by the fold's update, and are priced when they have
-seen so many orders. *Capture* is the true profit at the chosen price over the true best, sums over
-products, the returns known, the rival where it stands; the price is chosen by the objective without
-risk and stock, posterior means plugged in. *Expert* is cost plus by the known categories' habit;
-*no pooling* begins every product at the default mean with an elasticity's sd of 3, so that its own
-orders decide. The training-size curve has 128 days, as much as a tape's training keeps.
+seen so many orders. *Capture* is the true profit at the chosen price over the true best, the mean
+over products, and beside it weighted by profit; returns known, the rival where it stands; the price
+is chosen by the objective without risk and stock, posterior means plugged in. *Expert* is cost plus
+by the known categories' habit; *blend* is what the engine aims at; *refreshed* is the blend where
+the prior is learned again every five days from all products, the cold ones included, as
+`pricemaker train prior --every` does; *no pooling* begins every product at the default mean with an
+elasticity's sd of 3, so that its own orders decide. The training-size curve has 128 days, as much as
+a tape's training keeps.
 """
 
 import argparse
@@ -25,10 +28,14 @@ from benchmarks.harness import machine, write_result
 from models import coldstart
 from models.demand import DEFAULT_SETTINGS
 from models.demand_batch import learn_many
+from models.empirical_bayes import Member, refresh
 from models.history import EPOCHS_MAX, Episodes
 from models.maml import meta_train
-from models.prior import DEFAULT_PRIOR, adapt
-from models.prior_fit import beginnings, fit, packed_rows
+from models.pose import CASE_ELASTICITY_MAX
+from models.prior import DEFAULT_PRIOR, adapt, exchange
+from models.prior_fit import Beliefs, beginnings, fit, packed_rows, unpacked
+from models.prior_fit import posteriors as posteriors_of
+from models.prior_fit import records as posterior_records
 from models.world import (
     LN_PRICE_MAX,
     LN_PRICE_MIN,
@@ -39,10 +46,13 @@ from models.world import (
     margin,
     return_rate,
 )
-from schemas.learned import DemandPrior
+from schemas.events import DAY_MS
+from schemas.learned import DemandPosterior, DemandPrior
 
 DAYS = 364
 ORDERS_SEEN = (0, 5, 10, 50, 100, 500)
+TEACHING_SHARE = 0.75
+REFRESH_DAYS, REFRESH_UNTIL_DAY = 5, 182
 NO_POOLING = replace(
     DEFAULT_PRIOR, cov=(*DEFAULT_PRIOR.cov[:4], 9.0, *DEFAULT_PRIOR.cov[5:])
 )  # an elasticity's sd of 3
@@ -64,7 +74,7 @@ class Market(NamedTuple):
 def live(
     seed: int, settings: WorldSettings, days: int = DAYS, teaching: int | None = None
 ) -> Market:
-    """Let a world live by its habit; ``teaching`` products teach, by default half of the seen."""
+    """Let a world live by its habit; ``teaching`` products teach, or three quarters of the seen."""
     world = World(seed, settings)
     names = ("ln_price", "exogenous_log", "ln_rival", "orders")
     seen = {name: np.zeros((settings.products, days)) for name in names}
@@ -73,7 +83,7 @@ def live(
         for name in names:
             seen[name][:, day] = getattr(happened, name)
     known = np.random.default_rng([seed, 7]).permutation(np.flatnonzero(~world.products.unseen))
-    count = len(known) // 2 if teaching is None else teaching
+    count = round(TEACHING_SHARE * len(known)) if teaching is None else teaching
     unseen = np.flatnonzero(world.products.unseen)
     return Market(world, seen, np.sort(known[:count]), np.sort(known[count:]), unseen)
 
@@ -110,8 +120,13 @@ class Belief(NamedTuple):
     reached: np.ndarray
 
 
-def learned(prior: DemandPrior, cold: Episodes) -> dict[int, Belief]:
-    """Learn each product's own days from its prior on; beliefs at the first reach of each K."""
+def learned(
+    prior: DemandPrior, cold: Episodes, taught: list[Member] | None = None
+) -> dict[int, Belief]:
+    """Learn each product's own days from its prior on; beliefs at the first reach of each K.
+
+    With ``taught`` the prior is refreshed on the way, from these products and the cold ones.
+    """
     begun = beginnings(prior, cold)
     mean, cov = begun.mean, packed_rows(begun.cov)
     settings = DEFAULT_SETTINGS._replace(dispersion=prior.dispersion)
@@ -126,12 +141,76 @@ def learned(prior: DemandPrior, cold: Episodes) -> dict[int, Belief]:
             mean, cov, cold.ln_price[:, day], cold.ln_rival[:, day], cold.control[:, day],
             cold.orders[:, day], ones, ones, settings,
         )  # fmt: skip
+        if taught is not None and (day + 1) % REFRESH_DAYS == 0 and day < REFRESH_UNTIL_DAY:
+            prior, begun, mean, cov = refreshed(prior, cold, taught, begun, mean, cov, day + 1)
         total = total + cold.orders[:, day]
         for k, belief in found.items():
             now = ~belief.reached & (total >= k)
             belief.elasticity[now], belief.variance[now] = mean[now, 1], cov[now, 4]
             belief.reached[now] = True
     return found
+
+
+def refreshed(
+    prior: DemandPrior,
+    cold: Episodes,
+    taught: list[Member],
+    begun: Beliefs,
+    mean: Floats,
+    cov: Floats,
+    days: int,
+) -> tuple[DemandPrior, Beliefs, Floats, Floats]:
+    """Learn the prior again after so many days, and let the cold products change over to it."""
+    settings = DEFAULT_SETTINGS._replace(dispersion=prior.dispersion)
+    posteriors = records(Beliefs(mean, unpacked(cov)), days)
+    initial = records(begun, 0)
+    rows = zip(cold.skus, cold.categories, cold.attributes, posteriors, initial, strict=True)
+    prior = refresh(prior, taught + [Member(*row) for row in rows], "refreshed", settings=settings)
+    begins = beginnings(prior, cold)
+    changed = [
+        exchange(posterior, old, new, settings)
+        for posterior, old, new in zip(posteriors, initial, records(begins, 0), strict=True)
+    ]
+    return prior, begins, np.array([p.mean for p in changed]), np.array([p.cov for p in changed])
+
+
+def records(beliefs: Beliefs, days: int) -> list[DemandPosterior]:
+    """Beliefs as the fold keeps them, ``days`` after they began."""
+    return [replace(one, updated_ms=days * DAY_MS) for one in posterior_records(beliefs)]
+
+
+def teachers(prior: DemandPrior, taught: Episodes) -> list[Member]:
+    """The products that teach, with all that they have shown."""
+    begun = beginnings(prior, taught)
+    learned_all = posteriors_of(taught, begun, prior.dispersion)
+    rows = zip(
+        taught.skus, taught.categories, taught.attributes,
+        records(learned_all, 0), records(begun, 0), strict=True,
+    )  # fmt: skip
+    return [Member(*row) for row in rows]
+
+
+def hedged_ln_price(
+    world: World, index: np.ndarray, prior: DemandPrior, belief: "Belief", cold: Episodes
+) -> Floats:
+    """The engine's aim before the expert's share: hedged where the category is unknown."""
+    away = np.zeros(len(index))
+    for row, (category, variance) in enumerate(
+        zip(cold.categories, belief.variance.tolist(), strict=True)
+    ):
+        cases = coldstart.category_cases(prior, category, as_posterior(prior, variance))
+        away[row] = cases[1] if cases else 0.0
+    mean = belief.elasticity
+    limit = np.maximum(mean, CASE_ELASTICITY_MAX)
+    low = best_ln_price(world, index, mean - away)
+    high = best_ln_price(world, index, np.minimum(mean + away, limit))
+    return np.where(away > 0.0, 0.5 * (low + high), best_ln_price(world, index, mean))
+
+
+def as_posterior(prior: DemandPrior, variance: float) -> DemandPosterior:
+    """A belief with that variance of the elasticity; nothing else of it is asked."""
+    start = adapt(prior, "", {}, 0)[0]
+    return replace(start, cov=(*start.cov[:4], variance, *start.cov[5:]))
 
 
 def best_ln_price(world: World, index: np.ndarray, elasticity: Floats) -> Floats:
@@ -185,13 +264,18 @@ class Row(NamedTuple):
 
 
 def captures(
-    market: Market, index: np.ndarray, priors: Mapping[str, DemandPrior]
+    market: Market,
+    index: np.ndarray,
+    priors: Mapping[str, DemandPrior],
+    taught: Episodes | None = None,
 ) -> dict[str, dict[int, Row]]:
-    """Capture of every policy at every K."""
+    """Capture of every policy at every K; with ``taught`` the refreshed one too."""
     world, cold = market.world, episodes(market, index)
     best = profits(world, index, world.best_ln_price(follows=False)[index])
     beliefs = {name: learned(prior, cold) for name, prior in priors.items()}
     trained = priors["empirical Bayes"]
+    if taught is not None:
+        beliefs["refreshed"] = learned(trained, cold, teachers(trained, taught))
     by_expert = expert(world, index, trained, cold)
     rows: dict[str, dict[int, Row]] = {}
 
@@ -202,12 +286,18 @@ def captures(
         rows.setdefault(name, {})[k] = Row(capture, ratio, int(reached.sum()))
 
     for k in ORDERS_SEEN:
-        for name, found in beliefs.items():
+        for name in priors:
+            found = beliefs[name]
             note(name, k, best_ln_price(world, index, found[k].elasticity), found[k].reached)
+        for name in ("empirical Bayes", "refreshed"):
+            if name not in beliefs:
+                continue
+            belief = beliefs[name][k]
+            share = shares(trained, belief.variance)
+            aim = hedged_ln_price(world, index, trained, belief, cold)
+            blend = (1.0 - share) * aim + share * by_expert
+            note("blend" if name == "empirical Bayes" else name, k, blend, belief.reached)
         belief = beliefs["empirical Bayes"][k]
-        share = shares(trained, belief.variance)
-        optimum = best_ln_price(world, index, belief.elasticity)
-        note("blend", k, (1.0 - share) * optimum + share * by_expert, belief.reached)
         note("closed form", k, closed_form(world, index, belief.elasticity), belief.reached)
         note("expert", k, by_expert, belief.reached)
     return rows
@@ -215,10 +305,8 @@ def captures(
 
 def shares(prior: DemandPrior, variance: Floats) -> Floats:
     """`coldstart.expert_share` of each product, from its elasticity's variance."""
-    start = adapt(prior, "", {}, 0)[0]
     return np.array([
-        coldstart.expert_share(prior, replace(start, cov=(*start.cov[:4], found, *start.cov[5:])))
-        for found in variance.tolist()
+        coldstart.expert_share(prior, as_posterior(prior, found)) for found in variance.tolist()
     ])  # fmt: skip
 
 
@@ -266,8 +354,8 @@ def size_curve(seed: int, sizes: list[int]) -> dict[str, Any]:
         rows = captures(market, cold, priors)
         curve[str(size)] = {
             name: {
-                "capture_0": rows[name][0].capture,
-                "capture_10": rows[name][10].capture,
+                "capture_0": rows[name][0].mean_ratio,
+                "capture_10": rows[name][10].mean_ratio,
                 "rmse_over_floor": beliefs_at_zero(market, cold, prior)["rmse_over_floor"],
                 "cpu_seconds": seconds[name],
             }
@@ -291,9 +379,9 @@ def summed(found: list[dict[str, dict[int, Row]]]) -> dict[str, Any]:
     return {
         name: {
             f"K={k}": {
-                **spread([rows[name][k].capture for rows in found]),
-                "mean_of_ratios": round(
-                    statistics.fmean(rows[name][k].mean_ratio for rows in found), 4
+                **spread([rows[name][k].mean_ratio for rows in found]),
+                "weighted_by_profit": round(
+                    statistics.fmean(rows[name][k].capture for rows in found), 4
                 ),
                 "products": sum(rows[name][k].products for rows in found),
             }
@@ -322,7 +410,8 @@ def main() -> None:
             starts.append(beliefs_at_zero(market, market.cold, priors["empirical Bayes"]))
             details.append({"seed": seed, "taught": len(market.teaching), "cpu_seconds": seconds})
         if seed in arguments.unseen_seeds:
-            unseen.append(captures(market, market.unseen, tried))
+            taught = episodes(market, market.teaching)
+            unseen.append(captures(market, market.unseen, tried, taught))
             unseen_starts.append(beliefs_at_zero(market, market.unseen, priors["empirical Bayes"]))
     categories = WorldSettings().unseen_categories * len(arguments.unseen_seeds)
     write_result(

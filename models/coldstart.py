@@ -85,6 +85,28 @@ def expert_share(prior: DemandPrior, posterior: DemandPosterior) -> float:
     return prior.expert_share * min(max(unknown, 0.0), 1.0)
 
 
+def category_cases(
+    prior: DemandPrior, category: str, posterior: DemandPosterior
+) -> tuple[float, ...]:
+    """How far a product's elasticity may lie from its mean while its category is unknown.
+
+    The sd of what the category adds, down and up: two points that stand for its normal spread
+    (Gauss-Hermite). The price is the geometric mean of the best prices there. The best price
+    grows faster than in proportion as demand nears inelastic, so the price at the mean elasticity
+    is too low on average. None for a known category, and while the document knows none at all.
+
+    >>> from models.prior import DEFAULT_PRIOR, adapt
+    >>> category_cases(DEFAULT_PRIOR, "unseen", adapt(DEFAULT_PRIOR, "unseen", {}, 0)[0])
+    ()
+    """
+    if not prior.categories or category in prior.categories:
+        return ()
+    unknown = posterior.cov[ELASTICITY] - prior.cov[ELASTICITY]
+    if unknown <= 0.0:
+        return ()
+    return (-math.sqrt(unknown), math.sqrt(unknown))
+
+
 def expert_markup(prior: DemandPrior, category: str, default: float) -> float:
     """What the expert multiplies unit cost over kept share by.
 

@@ -9,6 +9,7 @@ tile, and outputs leave in tape order: the bytes are the same however the tape w
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from models import control_events
@@ -227,8 +228,15 @@ class PartitionEngine:
         solutions = self.kernel.solve(
             [row for one in posed for row in (one.frictionless, one.full)]
         )
+        cases = iter(self.kernel.solve([row for one in posed for row in one.cases]))
         paths = [
-            price_path(self.state, one, solutions[2 * index], solutions[2 * index + 1])
+            price_path(
+                self.state,
+                one,
+                solutions[2 * index],
+                solutions[2 * index + 1],
+                list(islice(cases, len(one.cases))),
+            )
             for index, one in enumerate(posed)
         ]
         on_path = self.kernel.evaluate(

@@ -1,7 +1,9 @@
 """The way from the optimum to the shop window: skew, exploration, guards, rounding."""
 
 import math
+from collections.abc import Sequence
 from hashlib import blake2b
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from models import breaker, coldstart, demand, exploration, guards
@@ -14,7 +16,8 @@ class PricePath(NamedTuple):
     """Prices on the way, minor units, and the whole price that it ends at.
 
     ``optimum_minor`` is where the objective is highest; ``aimed_minor`` after the expert's share
-    and exploration. ``exogenous_log`` is what exploration added to the log price in the end.
+    and exploration. ``exogenous_log`` is what exploration added to the log price in the end;
+    ``hedged_minor`` the geometric mean of the best prices of ``Posed.cases``, None without them.
     """
 
     finite: bool
@@ -27,6 +30,7 @@ class PricePath(NamedTuple):
     wanted_minor: int
     exogenous_log: float
     expert_share: float
+    hedged_minor: float | None
 
     @property
     def floor_forced(self) -> bool:
@@ -39,18 +43,31 @@ EXPLORATION = "exploration"
 PROBE_KEPT = "exploration kept"
 EXPERT = "expert price"
 BLEND = "blend with the expert price"
+HEDGED = "hedged over what the category may be"
 OPTIMUM = "with stock and risk"
 
 
 def price_path(
-    partition: PartitionState, posed: Posed, frictionless: Solution, full: Solution
+    partition: PartitionState,
+    posed: Posed,
+    frictionless: Solution,
+    full: Solution,
+    cases: Sequence[Solution],
 ) -> PricePath:
-    """Follow a decision from its optimum to a whole price inside the guards."""
+    """Follow a decision from its optimum to a whole price inside the guards.
+
+    Parameters
+    ----------
+    cases : best prices of ``posed.cases``
+    """
     tick = partition.policy.guards.tick_minor
     reference = posed.reference_minor
-    finite = frictionless.finite and full.finite
+    finite = frictionless.finite and full.finite and all(case.finite for case in cases)
     optimum = full.price * reference if finite else float(reference)
-    base, aim, share = _base(partition, posed, optimum, finite)
+    hedged = None
+    if finite and cases:
+        hedged = geometric_mean([case.price for case in cases]) * reference
+    base, aim, share = _base(partition, posed, hedged or optimum, finite)
     aimed, aim = (
         (base, aim) if aim == EXPERT or not finite else _probed(partition, posed, base, aim)
     )
@@ -73,6 +90,7 @@ def price_path(
         wanted_minor=wanted,
         exogenous_log=exogenous,
         expert_share=share,
+        hedged_minor=hedged,
     )
 
 
@@ -90,6 +108,7 @@ def _base(
     """The aim before exploration, its name, and the expert's share in it.
 
     The expert's price alone while demand may be inelastic; a blend until the product graduates.
+    ``optimum`` is hedged already where the category is unknown.
     """
     if not finite:
         return optimum, OPTIMUM, 0.0
@@ -99,7 +118,7 @@ def _base(
         return optimum, OPTIMUM, 0.0
     share = coldstart.expert_share(partition.prior, posed.posterior)
     if share <= 0.0:
-        return optimum, OPTIMUM, 0.0
+        return optimum, HEDGED if posed.cases else OPTIMUM, 0.0
     expert = expert_price_minor(partition, posed)
     return coldstart.blended(optimum, expert, share), BLEND, share
 

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, cross_effects, demand, effects_book, family_book, guards
+from models import breaker, coldstart, cross_effects, demand, effects_book, family_book, guards
 from models.context import Request
 from models.liability import Liability, ReturnCosts, open_liability
 from models.market import RivalView, log_rival, rival_view
@@ -16,6 +16,7 @@ from schemas.learned import DemandPosterior
 from schemas.policy import ObjectivePolicy
 from schemas.state import BreakerState, CatalogueEntry, SkuState
 
+CASE_ELASTICITY_MAX = -1.25
 HORIZON_DAYS_MIN = 0.25
 DEMAND_PER_DAY_MIN = 1e-9
 SEARCH_LOW, SEARCH_HIGH = 0.2, 5.0  # of the larger of reference price and break-even price
@@ -32,6 +33,7 @@ class Posed(NamedTuple):
     unit_cost_minor: int
     full: Row
     frictionless: Row
+    cases: tuple[Row, ...]  # what the product may be while its category is unknown
     curve: ReturnCurve
     rivals: RivalView
     handling_minor: float
@@ -87,6 +89,9 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         unlimited=1.0 if stock_units is None else 0.0,
     )
     full = _money_row(full, partition.policy.objective, cost_minor / reference)
+    cases = coldstart.category_cases(partition.prior, entry.category, posterior)
+    if state.passport is None or state.passport.graduated_ms is not None:
+        cases = ()
     cooled = breaker.cooled_down(state.breaker, request.now_ms, partition.policy.breaker)
     return Posed(
         request=request,
@@ -97,6 +102,7 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         unit_cost_minor=cost_minor,
         full=full,
         frictionless=full._replace(unlimited=1.0, risk_aversion=0.0),
+        cases=tuple(full._replace(elasticity=_elastic(full.elasticity, away)) for away in cases),
         curve=returns,
         rivals=rivals,
         handling_minor=handling,
@@ -114,6 +120,11 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
             request.now_ms,
         ),
     )
+
+
+def _elastic(elasticity: float, away: float) -> float:
+    """A case's elasticity; one that nears inelastic demand has no best price to average."""
+    return min(elasticity + away, max(elasticity, CASE_ELASTICITY_MAX))
 
 
 def _demand_row(

@@ -219,14 +219,15 @@ def _ln_markup(elasticity: Floats) -> Floats:
 
 
 def _members(episodes: Episodes, initial: Beliefs, posterior: Beliefs) -> list[Member]:
-    before, after = _records(initial), _records(posterior)
+    before, after = records(initial), records(posterior)
     columns = zip(
         episodes.skus, episodes.categories, episodes.attributes, after, before, strict=True
     )
     return [Member(*column) for column in columns]
 
 
-def _records(beliefs: Beliefs) -> list[DemandPosterior]:
+def records(beliefs: Beliefs) -> list[DemandPosterior]:
+    """Beliefs as the fold keeps them, with nothing counted yet."""
     return [
         DemandPosterior(
             mean=coefficients(mean.tolist()), cov=packed(cov), epochs=0, orders=0, updated_ms=0

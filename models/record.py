@@ -101,6 +101,7 @@ def _passport_view(partition: PartitionState, posed: Posed, path: PricePath) -> 
         attribute_distance=None if known is None else known.attribute_distance,
         expert_share=path.expert_share,
         expert_price_minor=expert_price_minor(partition, posed),
+        hedged_price_minor=path.hedged_minor,
         graduated_at=None if graduated_ms is None else rfc3339(graduated_ms),
         graduates_when=coldstart.graduation_rule(partition.policy),
     )

@@ -144,7 +144,8 @@ class PassportView(Struct, frozen=True, kw_only=True, gc=False):
     """How far a product has come from its prior to a price of its own.
 
     ``expert_share`` is the expert's part in the aim (in log price), ``expert_price_minor`` its
-    price; ``attribute_distance`` the attributes' distance from those trained on, 1 being typical.
+    price; ``attribute_distance`` the attributes' distance from those trained on, 1 being typical;
+    ``hedged_price_minor`` the mean of the best prices over what an unknown category may be.
     """
 
     prior: str
@@ -156,6 +157,7 @@ class PassportView(Struct, frozen=True, kw_only=True, gc=False):
     expert_price_minor: float
     graduated_at: str | None
     graduates_when: str
+    hedged_price_minor: float | None = None
 
 
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):

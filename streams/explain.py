@@ -299,6 +299,9 @@ def _passport(decision: PriceDecided, passport: PassportView) -> list[str]:
         f"  {passport.orders} orders of its own; confidence {passport.confidence:.2f}; expert's "
         f"price {expert}, its share {passport.expert_share:.0%}",
     ]
+    if passport.hedged_price_minor is not None:
+        hedged = _money(passport.hedged_price_minor, decision.currency)
+        lines.append(f"  mean of the best prices over what its category may be: {hedged}")
     if passport.graduated_at is None:
         lines.append(f"  graduates at: {passport.graduates_when}")
     else:

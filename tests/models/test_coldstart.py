@@ -7,6 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from models import coldstart
+from models.context import Request
+from models.pose import Posed, pose
 from models.prior import DEFAULT_PRIOR, adapt, prior_sha256
 from models.tile import Kernel
 from schemas.learned import AttributeEffect, CategoryEffect, DemandPosterior, DemandPrior
@@ -41,6 +43,14 @@ def belief(variance: float, orders: int = 0, elasticity: float = -2.4) -> Demand
     begun, _ = adapt(PRIOR, "chairs", {}, 0)
     cov = (*begun.cov[:4], variance, *begun.cov[5:])
     return replace(begun, cov=cov, orders=orders, mean=(0.7, elasticity, 0.2, 0.0))
+
+
+def best_price_minor(shop: Partition, elasticity: float) -> float:
+    """The best price of the shop's product if its elasticity were another."""
+    posed = pose(shop.engine.state, Request("A", "a test", 9, at(hours=1), at(hours=1)))
+    assert isinstance(posed, Posed)
+    [best] = shop.engine.kernel.solve([posed.full._replace(elasticity=elasticity)])
+    return best.price * posed.reference_minor
 
 
 @pytest.fixture
@@ -131,7 +141,10 @@ def test_a_new_product_is_priced_between_model_and_expert(shop: Partition) -> No
     first, optimum, aimed = record.steps[:3]
     assert (first.name, aimed.name) == ("frictionless optimum", "blend with the expert price")
     expert = 1.8 * 500
-    blend = optimum.price_minor**0.6 * expert**0.4
+    hedged = record.passport.hedged_price_minor
+    assert hedged is not None
+    assert hedged > optimum.price_minor  # the best price is convex in the elasticity
+    blend = hedged**0.6 * expert**0.4
     assert aimed.price_minor == pytest.approx(blend, rel=1e-12)
     assert "blend with the expert price" in seen.decision.reasons
     assert seen.decision.confidence == 0.0
@@ -148,7 +161,11 @@ def test_a_new_product_is_priced_between_model_and_expert(shop: Partition) -> No
         "graduated_at": None,
         "graduates_when": "20 orders, elasticity's sd at most 0.5, probability that demand is "
         "inelastic at most 0.25",
+        "hedged_price_minor": hedged,
     }
+    away = 0.5  # squared: 0.24 between categories, 0.01 that the missing weight explains
+    low, high = best_price_minor(shop, -2.4 - away), best_price_minor(shop, -2.4 + away)
+    assert hedged == pytest.approx(math.sqrt(low * high), rel=1e-9)
 
 
 def test_a_product_of_a_known_category_is_nearly_the_models(shop: Partition) -> None:
@@ -159,6 +176,7 @@ def test_a_product_of_a_known_category_is_nearly_the_models(shop: Partition) -> 
     assert record.passport.expert_share == pytest.approx(0.4 * 0.01 / 0.24)
     assert record.passport.confidence == pytest.approx(1.0 - 0.17 / 0.4)
     assert record.passport.expert_price_minor == 750.0
+    assert record.passport.hedged_price_minor is None
 
 
 def test_a_product_graduates_once_and_is_the_models_from_then_on(shop: Partition) -> None:
