@@ -11,8 +11,8 @@ is chosen by the objective without risk and stock, posterior means plugged in. *
 by the known categories' habit; *blend* is what the engine aims at; *refreshed* is the blend where
 the prior is learned again every five days from all products, the cold ones included, as
 `pricemaker train prior --every` does; *no pooling* begins every product at the default mean with an
-elasticity's sd of 3, so that its own orders decide. The training-size curve has 128 days, as much as
-a tape's training keeps.
+elasticity's sd of 3, so that its own orders decide. The training-size curve has 128 days, as much
+as a tape's training keeps.
 """
 
 import argparse
@@ -24,27 +24,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
+from benchmarks.cold_prices import (
+    best_ln_price,
+    closed_form,
+    expert,
+    hedged_ln_price,
+    profits,
+    shares,
+)
 from benchmarks.harness import machine, write_result
-from models import coldstart
 from models.demand import DEFAULT_SETTINGS
 from models.demand_batch import learn_many
 from models.empirical_bayes import Member, refresh
 from models.history import EPOCHS_MAX, Episodes
 from models.maml import meta_train
-from models.pose import CASE_ELASTICITY_MAX
-from models.prior import DEFAULT_PRIOR, adapt, exchange
+from models.prior import DEFAULT_PRIOR, exchange
 from models.prior_fit import Beliefs, beginnings, fit, packed_rows, unpacked
 from models.prior_fit import posteriors as posteriors_of
 from models.prior_fit import records as posterior_records
 from models.world import (
     LN_PRICE_MAX,
     LN_PRICE_MIN,
-    PRICE_GRID,
     Floats,
     World,
     WorldSettings,
-    margin,
-    return_rate,
 )
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior, DemandPrior
@@ -190,71 +193,6 @@ def teachers(prior: DemandPrior, taught: Episodes) -> list[Member]:
     return [Member(*row) for row in rows]
 
 
-def hedged_ln_price(
-    world: World, index: np.ndarray, prior: DemandPrior, belief: "Belief", cold: Episodes
-) -> Floats:
-    """The engine's aim before the expert's share: hedged where the category is unknown."""
-    away = np.zeros(len(index))
-    for row, (category, variance) in enumerate(
-        zip(cold.categories, belief.variance.tolist(), strict=True)
-    ):
-        cases = coldstart.category_cases(prior, category, as_posterior(prior, variance))
-        away[row] = cases[1] if cases else 0.0
-    mean = belief.elasticity
-    limit = np.maximum(mean, CASE_ELASTICITY_MAX)
-    low = best_ln_price(world, index, mean - away)
-    high = best_ln_price(world, index, np.minimum(mean + away, limit))
-    return np.where(away > 0.0, 0.5 * (low + high), best_ln_price(world, index, mean))
-
-
-def as_posterior(prior: DemandPrior, variance: float) -> DemandPosterior:
-    """A belief with that variance of the elasticity; nothing else of it is asked."""
-    start = adapt(prior, "", {}, 0)[0]
-    return replace(start, cov=(*start.cov[:4], variance, *start.cov[5:]))
-
-
-def best_ln_price(world: World, index: np.ndarray, elasticity: Floats) -> Floats:
-    """The price [product] that the objective chooses at these elasticities, returns known."""
-    products = world.products.take(index)
-    share = world.settings.kept_share
-    profits = np.stack([
-        np.exp(elasticity * x) * margin(products, np.full(len(index), x), share)
-        for x in PRICE_GRID
-    ])  # fmt: skip
-    best = np.argmax(profits, axis=0)
-    inner = np.clip(best, 1, len(PRICE_GRID) - 2)
-    left, here, right = (profits[inner + step, np.arange(len(best))] for step in (-1, 0, 1))
-    bend = left - 2.0 * here + right
-    shift = np.where(bend < 0.0, 0.5 * (left - right) / np.where(bend < 0.0, bend, 1.0), 0.0)
-    shift = np.where(best == inner, np.clip(shift, -1.0, 1.0), 0.0)
-    return np.asarray(PRICE_GRID[best] + shift * (PRICE_GRID[1] - PRICE_GRID[0]))
-
-
-def closed_form(world: World, index: np.ndarray, elasticity: Floats) -> Floats:
-    """ln of |eps| / (|eps| - 1) (C + R c_r / (1 - R)) / a [product], R at the reference price."""
-    products = world.products.take(index)
-    rate = return_rate(products, np.zeros(len(index)))
-    cost = products.unit_cost + rate * products.return_cost / (1.0 - rate)
-    elastic = np.minimum(elasticity, -1.01)
-    price = elastic / (1.0 + elastic) * cost / world.settings.kept_share
-    return np.asarray(np.clip(np.log(price), LN_PRICE_MIN, LN_PRICE_MAX))
-
-
-def expert(world: World, index: np.ndarray, prior: DemandPrior, cold: Episodes) -> Floats:
-    """ln price [product] of cost plus by the known categories' habit."""
-    markup = np.array([coldstart.expert_markup(prior, name, 2.0) for name in cold.categories])
-    cost = world.products.take(index).unit_cost
-    price = np.log(markup * cost / world.settings.kept_share)
-    return np.asarray(np.clip(price, LN_PRICE_MIN, LN_PRICE_MAX))
-
-
-def profits(world: World, index: np.ndarray, ln_price: Floats) -> Floats:
-    """True profit [product] at a price, the rival where it stands."""
-    everywhere = np.zeros(world.settings.products)
-    everywhere[index] = ln_price
-    return np.asarray(world.steady_profit(everywhere, follows=False)[index])
-
-
 class Row(NamedTuple):
     """Capture of a policy at one K: ratio of sums, mean of ratios, products."""
 
@@ -294,20 +232,13 @@ def captures(
                 continue
             belief = beliefs[name][k]
             share = shares(trained, belief.variance)
-            aim = hedged_ln_price(world, index, trained, belief, cold)
+            aim = hedged_ln_price(world, index, trained, belief.elasticity, belief.variance, cold)
             blend = (1.0 - share) * aim + share * by_expert
             note("blend" if name == "empirical Bayes" else name, k, blend, belief.reached)
         belief = beliefs["empirical Bayes"][k]
         note("closed form", k, closed_form(world, index, belief.elasticity), belief.reached)
         note("expert", k, by_expert, belief.reached)
     return rows
-
-
-def shares(prior: DemandPrior, variance: Floats) -> Floats:
-    """`coldstart.expert_share` of each product, from its elasticity's variance."""
-    return np.array([
-        coldstart.expert_share(prior, as_posterior(prior, found)) for found in variance.tolist()
-    ])  # fmt: skip
 
 
 def train_all(taught: Episodes) -> tuple[dict[str, DemandPrior], dict[str, float]]:
