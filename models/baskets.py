@@ -48,7 +48,7 @@ def lift(together: int, first: int, second: int, orders: int) -> Lift:
 
     >>> found = lift(30, 100, 100, 1000)
     >>> round(found.mean, 2), round(found.low, 2), round(found.high, 2)
-    (2.82, 2.03, 3.71)
+    (2.82, 2.04, 3.7)
     """
     expected = first * second / orders
     shape, rate = PRIOR_PAIRS + together, PRIOR_PAIRS + expected

@@ -17,7 +17,7 @@ from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.epoch import Observation
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
-from schemas.codec import canonical
+from schemas.codec import canonical, packed
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.errors import EngineError
 from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
@@ -210,7 +210,9 @@ class PartitionState:
             found = self.returns.state()
         else:
             found = PromotionsRecord(self.promotions)
-        return None if found is None else canonical(found)
+        if found is None:
+            return None
+        return packed(found) if kind == "sku" else canonical(found)
 
     @classmethod
     def restore(
@@ -229,12 +231,13 @@ class PartitionState:
         if "manifest" not in by_key:
             raise EngineError("no_manifest", f"state partition {partition} has no manifest.")
         state.manifest = msgspec.json.decode(by_key.pop("manifest"), type=Manifest)
-        if state.manifest.partition != partition or state.manifest.state_version > STATE_VERSION:
+        if state.manifest.partition != partition or state.manifest.state_version != STATE_VERSION:
             raise EngineError(
                 "wrong_manifest",
                 f"the manifest is of partition {state.manifest.partition}, version "
-                f"{state.manifest.state_version}; expected partition {partition}, version at "
-                f"most {STATE_VERSION}.",
+                f"{state.manifest.state_version}; expected partition {partition}, version "
+                f"{STATE_VERSION}.",
+                fix="State of another version is made anew from the tape: clear the state topic.",
             )
         for key in sorted(by_key):
             state._decode(key, by_key[key])
@@ -248,7 +251,7 @@ class PartitionState:
     def _decode(self, key: str, value: bytes) -> None:
         kind, _, rest = key.partition("/")
         if kind == "sku":
-            self.skus[rest] = msgspec.json.decode(value, type=SkuState)
+            self.skus[rest] = msgspec.msgpack.decode(value, type=SkuState)
         elif kind == "catalogue":
             self.catalogue[rest] = msgspec.json.decode(value, type=CatalogueEntry)
             self.join_family(self.catalogue[rest])

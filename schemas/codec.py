@@ -125,6 +125,20 @@ def canonical(document: Any) -> bytes:
     return encoded
 
 
+_packer = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def packed(record: msgspec.Struct) -> bytes:
+    """Encode a struct to MessagePack: half the size of JSON where it holds many floats.
+
+    Raises
+    ------
+    EngineError : a float is NaN or infinite
+    """
+    canonical(record)  # the check; packing itself would let such a number through
+    return _packer.encode(record)
+
+
 @cache
 def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)

@@ -37,7 +37,7 @@ def is_positive_definite(cov: Covariance) -> bool:
     return True
 
 
-class DemandPosterior(Struct, frozen=True, kw_only=True, gc=False):
+class DemandPosterior(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Belief about one product's demand: normal in the coefficients.
 
     ``mean[0]`` is ln(orders per day) at the reference price. ``size_lines`` and ``size_units`` are
@@ -55,7 +55,7 @@ class DemandPosterior(Struct, frozen=True, kw_only=True, gc=False):
     begun_ms: int = 0
 
 
-class OpenEpoch(Struct, frozen=True, kw_only=True, gc=False):
+class OpenEpoch(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A stretch of constant own price, near-constant rival price and stock state.
 
     ``ln_price`` is ln(P / P_ref), ``ln_rival`` ln(P_c / P_ref) or None while no rival is known,
@@ -277,7 +277,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"Expected the triangle of {count} attributes - at `$.attribute_cov`")
 
 
-class ReturnLevel(Struct, frozen=True, kw_only=True, gc=False):
+class ReturnLevel(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One product's returns against the pooled model's, in units, with forgetting.
 
     ``segments`` are the units sold by segment (most of them kept, see ``models.returns``).
@@ -335,7 +335,7 @@ class ReturnPool(Struct, frozen=True, kw_only=True):
     delays: tuple[tuple[float, float], ...]
 
 
-class DriftSums(Struct, frozen=True, kw_only=True, gc=False):
+class DriftSums(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Evidence of a break by kind, nats, each 0 at rest: see `models.drift`."""
 
     level_up: float = 0.0
@@ -344,7 +344,7 @@ class DriftSums(Struct, frozen=True, kw_only=True, gc=False):
     more_elastic: float = 0.0
 
 
-class Quarantine(Struct, frozen=True, kw_only=True, gc=False):
+class Quarantine(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A closed epoch with implausibly many orders, learned at the first close from release on."""
 
     epoch: OpenEpoch

@@ -3,7 +3,7 @@
 ========================  ==========================================================
 key                       record
 ========================  ==========================================================
-``sku/<SKU>``             `SkuState`: what was learned, published and is open
+``sku/<SKU>``             `SkuState`: what was learned, published and is open (MessagePack)
 ``catalogue/<SKU>``       `CatalogueEntry`: listing and costs
 ``gate/<SKU>``            `GateEntry`: the publisher gate's own memory
 ``cohort/<SKU>/...``      `ReturnCohort`: sold units whose returns are still to come
@@ -34,7 +34,7 @@ from schemas.learned import (
     ReturnLevel,
 )
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
@@ -58,7 +58,7 @@ class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
     anchors: tuple[str, ...] = ()
 
 
-class Rival(Struct, frozen=True, gc=False):
+class Rival(Struct, frozen=True, array_like=True, gc=False):
     """The last price seen of one competitor; None when it is not listed or not in stock."""
 
     price_minor: int | None
@@ -66,7 +66,7 @@ class Rival(Struct, frozen=True, gc=False):
     match_confidence: float
 
 
-class BreakerState(Struct, frozen=True, gc=False):
+class BreakerState(Struct, frozen=True, array_like=True, gc=False):
     """A circuit breaker: state, since when (event time), why, and openings since it last closed."""
 
     state: Literal["CLOSED", "HALF_OPEN", "OPEN"] = "CLOSED"
@@ -75,7 +75,7 @@ class BreakerState(Struct, frozen=True, gc=False):
     openings: int = 0
 
 
-class Stock(Struct, frozen=True, gc=False):
+class Stock(Struct, frozen=True, array_like=True, gc=False):
     """Stock as last reported."""
 
     on_hand: int
@@ -84,7 +84,7 @@ class Stock(Struct, frozen=True, gc=False):
     reported_ms: int
 
 
-class Traffic(Struct, frozen=True, gc=False):
+class Traffic(Struct, frozen=True, array_like=True, gc=False):
     """Visits per day: the reference (fixed by the first count) and the present average.
 
     ``searches_per_day`` is their present average, None where none were ever counted; ``search_log``
@@ -114,7 +114,7 @@ class GateEntry(Struct, kw_only=True):
     reference_price_minor: int | None = None
 
 
-class Passport(Struct, frozen=True, gc=False):
+class Passport(Struct, frozen=True, array_like=True, gc=False):
     """Where a product's belief began: hash of the prior (its first 16 digits), distance of its
     attributes from those trained on (1 is typical), and when it graduated (event time).
     """
@@ -124,8 +124,12 @@ class Passport(Struct, frozen=True, gc=False):
     graduated_ms: int | None = None
 
 
-class SkuState(Struct, kw_only=True):
-    """All that the fold keeps of one product, besides its catalogue entry."""
+class SkuState(Struct, kw_only=True, array_like=True):
+    """All that the fold keeps of one product, besides its catalogue entry.
+
+    Fields stand by place and the record is packed, below a kilobyte: a new field goes to the end.
+    ``recent_events`` are the digests of its last events, one after the other.
+    """
 
     sku: str
     reference_price_minor: int | None = None
@@ -150,7 +154,7 @@ class SkuState(Struct, kw_only=True):
     decide_anew: str | None = None
     breaker: BreakerState = BreakerState()
     blocked: str | None = None
-    recent_events: list[str] = []
+    recent_events: bytes = b""
     late_orders: int = 0
     unmatched_returns: int = 0
     drift: DriftSums | None = None

@@ -104,7 +104,7 @@ def known_from(records: Mapping[str, bytes]) -> Known:
         if kind == "catalogue":
             found.catalogue[sku] = msgspec.json.decode(value, type=CatalogueEntry)
         elif kind == "sku":
-            found.states[sku] = msgspec.json.decode(value, type=SkuState)
+            found.states[sku] = msgspec.msgpack.decode(value, type=SkuState)
         elif kind == "member":
             found.members[sku] = msgspec.json.decode(value, type=FamilyMember)
     return found

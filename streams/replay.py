@@ -1,5 +1,7 @@
 """Replay: fold a tape again, as fast as it goes, and name what came out by one SHA-256."""
 
+import base64
+import binascii
 import hashlib
 import resource
 import sys
@@ -158,14 +160,19 @@ class Replay:
     # -- checkpoints ---------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write all state records, one JSON line each, as a checkpoint to go on from."""
+        """Write all state records, one JSON line each, as a checkpoint to go on from.
+
+        A packed record stands there as a string, in base64.
+        """
         partial = path.with_name(path.name + ".partial")
         try:
             with partial.open("wb") as file:
                 for engine in self.engines:
                     for key, value in engine.state.all_records():
                         place = orjson.dumps([engine.partition, key.decode()])
-                        file.write(place[:-1] + b"," + value + b"]\n")
+                        plain = value.startswith(b"{")
+                        shown = value if plain else b'"%b"' % base64.b64encode(value)
+                        file.write(place[:-1] + b"," + shown + b"]\n")
             partial.replace(path)
         except OSError as error:
             raise ServiceError("file_unreachable", f"{error}.", where=str(path)) from error
@@ -223,8 +230,10 @@ def _checkpoint_line(line: bytes, where: str) -> tuple[int, bytes, bytes]:
     try:
         partition, key, _ = _place_decoder.decode(line)
         value = line[len(orjson.dumps([partition, key])) :].rstrip()[:-1]
+        if value.startswith(b'"'):
+            value = base64.b64decode(value[1:-1], validate=True)
         return partition, key.encode(), value
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, binascii.Error) as error:
         raise InputError(
             "bad_checkpoint", f"not a checkpoint line: {error}.", where=where
         ) from None

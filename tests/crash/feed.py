@@ -85,7 +85,7 @@ def _commands(shop: Shop, records: int) -> Iterator[tuple[int, dict[str, Any]]]:
     start_ms = time_ms(datetime.fromisoformat(shop.settings.start))
     days = {day: rfc3339(start_ms + day * 86_400_000) for day in (2, 3, 400)}
     catalogue, one = {"kind": "catalogue"}, {"kind": "sku", "name": sku}
-    calendar = {"2025-01-20": "pay day"}
+    calendar = {"2025-01-06": ["pay_day"], "2025-01-20": ["pay_day"]}
     text = orjson.dumps(calendar, option=orjson.OPT_SORT_KEYS)
     steps: list[dict[str, Any]] = [
         policy('[guards]\nmargin_floor_ratio = 0.12\nstep_ratio_max = 0.05\n'),

@@ -17,7 +17,7 @@ from tests.crash.feed import feed
 from tests.crash.in_memory import PARTITIONS, tape_of
 
 SEED = 20250106
-EVENTS = 2_400
+EVENTS = 3_000
 
 
 class Step(NamedTuple):

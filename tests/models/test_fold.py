@@ -10,14 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from models.context import Output
-from models.fold import RECENT_EVENTS
+from models.fold import DIGEST_BYTES, RECENT_EVENTS
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.tile import Kernel
 from schemas import tape
-from schemas.codec import canonical
+from schemas.codec import canonical, packed
 from schemas.events import rfc3339
 from schemas.policy import policy_sha256
-from schemas.state import Promotion, Rival, Stock, Traffic
+from schemas.state import Promotion, Rival, SkuState, Stock, Traffic
 from schemas.tape import Source
 from tests.models.tapes import NOTHING, Partition, Seen, at, event, policy
 
@@ -113,7 +113,7 @@ def test_a_repeat_is_found_among_the_last_events_of_its_product_only(shop: Parti
     fill_with(1)
     shop.send("order_placed", at(hours=1), order_id="o", event_id="first")
     assert counts(shop)["duplicates"] == 1
-    assert len(shop.state.recent_events) == RECENT_EVENTS
+    assert len(shop.state.recent_events) == RECENT_EVENTS * DIGEST_BYTES
 
 
 # -- what contradicts the state
@@ -209,9 +209,8 @@ def test_what_contradicts_the_state_changes_nothing_else(
     assert letter.headers["dl_message"].endswith(f"{field} was {value}; expected {expected}.")
     after = records(shop)
     for remembered in (before, after):  # what the product remembers of event ids may grow
-        remembered[b"sku/A"] = orjson.dumps(
-            orjson.loads(remembered[b"sku/A"]) | {"recent_events": 0}
-        )
+        state = msgspec.msgpack.decode(remembered[b"sku/A"], type=SkuState)
+        remembered[b"sku/A"] = packed(msgspec.structs.replace(state, recent_events=b""))
     assert after == before
 
 

@@ -67,8 +67,6 @@ def test_there_is_a_file_of_every_kind() -> None:
 LATER = [
     # record, fields that came after the first version, what they are without
     ("gate", {"minimum_resale_price_minor": {}, "reference_price_minor": None}),
-    ("sku", {"enough_ms": None}),
-    ("sku", {"drift": None, "quarantine": None, "quality_day": None, "market": None}),
 ]
 
 
@@ -79,9 +77,11 @@ def test_a_record_from_before_a_field_came_is_read(kind: str, later: dict[str, A
     assert json.loads(canonical(record)) == first | later
 
 
-def test_an_open_breaker_from_before_openings_were_counted_is_read() -> None:
-    first = b'{"state":"OPEN","since_ms":5,"reasons":["x"]}'
-    assert msgspec.json.decode(first, type=BreakerState) == BreakerState("OPEN", 5, ("x",), 0)
+def test_a_packed_record_from_before_its_last_fields_came_is_read() -> None:
+    first = msgspec.msgpack.encode(["OPEN", 5, ["x"]])
+    assert msgspec.msgpack.decode(first, type=BreakerState) == BreakerState("OPEN", 5, ("x",), 0)
+    record = msgspec.convert(read("state", "sku")[:-2], SkuState)
+    assert (record.profit_per_day_milli, record.probe_cost_per_day_milli) == (0, 0)
 
 
 def test_the_beginning_of_a_partition() -> None:
@@ -91,9 +91,9 @@ def test_the_beginning_of_a_partition() -> None:
         b'"dead_letters":0,"decisions":0,"drifts":0,"duplicates":0,"held":0,"probes":0,"published":0,"ticks":0},'
         b'"decisions_sha256":"","engine":"e","exploration":{},"high_water":{},"kill_switch":null,'
         b'"kill_switch_expires_ms":null,"partition":3,"position":-1,"returns_day":null,'
-        b'"state_version":1}'
+        b'"state_version":2}'
     )
-    assert STATE_VERSION == 1
+    assert STATE_VERSION == 2
 
 
 def test_an_alert_is_one_json_object() -> None:
