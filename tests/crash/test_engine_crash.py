@@ -41,7 +41,7 @@ steps = st.lists(st.builds(Step, st.integers(1, 400), st.booleans()), max_size=1
 @cache
 def tape_records(partition: int) -> list[tuple[int, bytes]]:
     """One tape partition of a small shop, with all that operators and mistakes put on it."""
-    return tape_of(feed(SEED, EVENTS, products=40))[partition]
+    return tape_of(feed(SEED, EVENTS, products=80))[partition]
 
 
 @cache
