@@ -39,6 +39,7 @@ EpochObserver = Callable[[CatalogueEntry, OpenEpoch, Observation, int], None]
 It only looks on: nothing it does may reach the state."""
 
 MANIFEST_KEY = b"manifest"
+PACKED = ("sku", "member")  # the records with many numbers
 SHARED_RECORDS = (
     "channels", "days", "policy", "prior", "promotions", "returns", "searches", "today",
 )  # fmt: skip
@@ -212,7 +213,7 @@ class PartitionState:
             found = PromotionsRecord(self.promotions)
         if found is None:
             return None
-        return packed(found) if kind == "sku" else canonical(found)
+        return packed(found) if kind in PACKED else canonical(found)
 
     @classmethod
     def restore(
@@ -258,7 +259,7 @@ class PartitionState:
         elif kind == "gate":
             self.gates[rest] = msgspec.json.decode(value, type=GateEntry)
         elif kind == "member":
-            self.members[rest] = msgspec.json.decode(value, type=FamilyMember)
+            self.members[rest] = msgspec.msgpack.decode(value, type=FamilyMember)
         elif kind == "cohort":
             _, name = _cohort_name(rest)
             cohort = msgspec.json.decode(value, type=ReturnCohort)

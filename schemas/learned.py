@@ -353,14 +353,14 @@ class Quarantine(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     offset_variance: float = 0.0
 
 
-class PriceSums(Struct, frozen=True, gc=False):
+class PriceSums(Struct, frozen=True, array_like=True, gc=False):
     """Integrals over event time of ln(P / P_ref) and of the control, times days."""
 
     ln_price_days: float = 0.0
     control_days: float = 0.0
 
 
-class PriceClock(Struct, frozen=True, gc=False):
+class PriceClock(Struct, frozen=True, array_like=True, gc=False):
     """The price that a product has shown since ``since_ms``, and its integrals up to then."""
 
     ln_price: float
@@ -369,7 +369,7 @@ class PriceClock(Struct, frozen=True, gc=False):
     sums: PriceSums
 
 
-class CrossEffects(Struct, frozen=True, kw_only=True, gc=False):
+class CrossEffects(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Belief about how partners' prices move a product's demand: normal, joint with its own.
 
     ``mean`` and ``cov`` (upper triangle by rows) are of the cross elasticities d ln units / d ln

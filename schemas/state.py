@@ -7,7 +7,7 @@ key                       record
 ``catalogue/<SKU>``       `CatalogueEntry`: listing and costs
 ``gate/<SKU>``            `GateEntry`: the publisher gate's own memory
 ``cohort/<SKU>/...``      `ReturnCohort`: sold units whose returns are still to come
-``member/<SKU>``          `FamilyMember`: cross effects, of products in a family of several
+``member/<SKU>``          `FamilyMember`: cross effects, of a family of several (MessagePack)
 ``policy`` ``prior``      the document in force
 ``returns``               `ReturnPool`: the pooled return model
 ``effects/<category>``    `CategoryEffects`: what a category's products share
@@ -166,7 +166,7 @@ class SkuState(Struct, kw_only=True, array_like=True):
     probe_cost_per_day_milli: int = 0
 
 
-class FamilyMember(Struct, kw_only=True):
+class FamilyMember(Struct, kw_only=True, array_like=True):
     """A product of a family of several: its price clock, and how partners' prices move it.
 
     ``began`` is where the partners' clocks stood when the open epoch began, in their order.

@@ -106,7 +106,7 @@ def known_from(records: Mapping[str, bytes]) -> Known:
         elif kind == "sku":
             found.states[sku] = msgspec.msgpack.decode(value, type=SkuState)
         elif kind == "member":
-            found.members[sku] = msgspec.json.decode(value, type=FamilyMember)
+            found.members[sku] = msgspec.msgpack.decode(value, type=FamilyMember)
     return found
 
 
