@@ -4,7 +4,7 @@ Orders of an epoch are negative binomial with mean ``mu = E exp(x'theta)`` and v
 ``mu + phi mu^2``; ``x = (1, ln P/P_ref, ln P_c/P_ref, u)``, and ``theta = (b, eps, eta, delta)`` is
 normal. One epoch touches theta only along ``z = x'theta``, so the Laplace update is a search for
 the mode in one dimension, then a rank-one change: `O(d^2)`, no matrix library. Derivation, units,
-and what is not identified: docs/learning.md.
+and what is not identified: docs/science/demand.md.
 """
 
 import math
