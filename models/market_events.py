@@ -24,7 +24,7 @@ from schemas.events import (
     TrafficCounted,
     time_ms,
 )
-from schemas.state import CatalogueEntry, Rival, SkuState, Stock, Traffic
+from schemas.state import CatalogueEntry, FirstTraffic, Rival, SkuState, Stock, Traffic
 
 FAST_SALES_LOOK_EVERY = 5  # order lines between two looks at the rate of sale
 TRAFFIC_AVERAGE_DAYS = 7.0
@@ -185,14 +185,17 @@ def _moved(before_units: int | None, now_units: int, context: Context) -> bool:
 def traffic_counted(
     context: Context, state: SkuState, entry: CatalogueEntry, event: TrafficCounted
 ) -> None:
-    """Visits: the epoch's exposure. The first count fixes what a typical day is."""
+    """Visits: the epoch's exposure. The first whole day of counts fixes what a typical day is."""
     from_ms, to_ms = time_ms(event.from_time), time_ms(event.to_time)
     days = (to_ms - from_ms) / DAY_MS
     per_day = max(event.visits / days, VISITS_PER_DAY_MIN)
     if state.traffic is None:
-        state.traffic = Traffic(per_day, per_day, to_ms)
-        context.tell(state.sku, close_epoch(context.partition, state, context.now_ms))
-        begin_epoch(context.partition, state, entry, context.now_ms)
+        state.first_traffic = first = _gathered(state.first_traffic, event.visits, days, to_ms)
+        if first.days >= 1.0:
+            reference = max(first.visits / first.days, VISITS_PER_DAY_MIN)
+            state.traffic, state.first_traffic = Traffic(reference, reference, to_ms), None
+            context.tell(state.sku, close_epoch(context.partition, state, context.now_ms))
+            begin_epoch(context.partition, state, entry, context.now_ms)
         return
     if to_ms <= state.traffic.counted_to_ms:
         return
@@ -205,6 +208,15 @@ def traffic_counted(
     if state.epoch is not None:
         state.epoch = epoch.add_visits(state.epoch, event.visits, from_ms, to_ms)
         count_on(context.partition, state, context.now_ms)
+
+
+def _gathered(first: FirstTraffic | None, visits: int, days: float, to_ms: int) -> FirstTraffic:
+    """The counts of a product's first day, with one more; an older or equal report adds nothing."""
+    if first is None:
+        return FirstTraffic(visits, days, to_ms)
+    if to_ms <= first.counted_to_ms:
+        return first
+    return FirstTraffic(first.visits + visits, first.days + days, to_ms)
 
 
 def price_applied(

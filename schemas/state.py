@@ -85,7 +85,7 @@ class Stock(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Traffic(Struct, frozen=True, array_like=True, gc=False):
-    """Visits per day: the reference (fixed by the first count) and the present average.
+    """Visits per day: the reference (of the first whole day) and the present average.
 
     ``searches_per_day`` is their present average, None where none were ever counted; ``search_log``
     is the ln of the last count over it, and ``report_days`` how long that counted.
@@ -97,6 +97,14 @@ class Traffic(Struct, frozen=True, array_like=True, gc=False):
     searches_per_day: float | None = None
     search_log: float = 0.0
     report_days: float = 1.0
+
+
+class FirstTraffic(Struct, frozen=True, array_like=True, gc=False):
+    """Visits counted before they make a whole day: an hour of the night is no typical one."""
+
+    visits: int
+    days: float
+    counted_to_ms: int
 
 
 class GateEntry(Struct, kw_only=True):
@@ -164,6 +172,7 @@ class SkuState(Struct, kw_only=True, array_like=True):
     passport: Passport | None = None
     profit_per_day_milli: int = 0
     probe_cost_per_day_milli: int = 0
+    first_traffic: FirstTraffic | None = None
 
 
 class FamilyMember(Struct, kw_only=True, array_like=True):

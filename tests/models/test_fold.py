@@ -17,7 +17,7 @@ from schemas import tape
 from schemas.codec import canonical, packed
 from schemas.events import rfc3339
 from schemas.policy import policy_sha256
-from schemas.state import Promotion, Rival, SkuState, Stock, Traffic
+from schemas.state import FirstTraffic, Promotion, Rival, SkuState, Stock, Traffic
 from schemas.tape import Source
 from tests.models.tapes import NOTHING, Partition, Seen, at, event, policy
 
@@ -353,6 +353,23 @@ def test_traffic_is_exposure(shop: Partition) -> None:
     assert shop.state.epoch.visits == 170.0
     shop.send("traffic_counted", at(days=2), visits=999, **day)  # an older or equal report
     assert shop.state.epoch.visits == 170.0
+
+
+def test_a_night_is_no_typical_day(shop: Partition) -> None:
+    def count(from_hour: int, to_hour: int, visits: int) -> None:
+        shop.send(
+            "traffic_counted", at(hours=to_hour), visits=visits,
+            from_time=rfc3339(at(hours=from_hour)), to_time=rfc3339(at(hours=to_hour)),
+        )  # fmt: skip
+
+    for from_hour, visits in ((0, 2), (6, 30), (12, 60)):
+        count(from_hour, from_hour + 6, visits)
+        count(from_hour, from_hour + 6, 999)  # the same hours again
+    assert (shop.state.traffic, shop.state.epoch.visits) == (None, None)  # time is exposure so far
+    assert shop.state.first_traffic == FirstTraffic(92, 0.75, at(hours=18))
+    count(18, 24, 28)
+    assert shop.state.traffic == Traffic(120.0, 120.0, at(hours=24))
+    assert (shop.state.first_traffic, shop.state.epoch.visits) == (None, 0.0)
 
 
 # -- rivals
