@@ -6,6 +6,7 @@ an integer number of minor units. Unknown fields are ignored, wrong ones refused
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -20,6 +21,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 COEFFICIENT_MAX = 50.0
+VARIANCE_MAX = COEFFICIENT_MAX**2
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -40,6 +42,7 @@ def time_ms(moment: datetime) -> int:
     return (moment - EPOCH) // MILLISECOND
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(at_ms: int) -> str:
     """``rfc3339(0)`` is ``"1970-01-01T00:00:00.000Z"``."""
     moment = EPOCH + timedelta(milliseconds=at_ms)
@@ -160,14 +163,16 @@ class HandedOver(Struct, frozen=True, kw_only=True):
     cov: Covariance
     orders: Count
     epochs: Count
-    size_lines: Annotated[float, Meta(ge=0.0, description="order lines")]
-    size_units: Annotated[float, Meta(ge=0.0, description="units")]
+    size_lines: Annotated[float, Meta(ge=0.0, le=1e12, description="order lines")]
+    size_units: Annotated[float, Meta(ge=0.0, le=1e12, description="units")]
 
     def __post_init__(self) -> None:
         if not all(-COEFFICIENT_MAX <= value <= COEFFICIENT_MAX for value in self.mean):
             raise ValueError("Expected coefficients from -50 to 50 - at `$.handed_over.mean`")
         if not is_positive_definite(self.cov):
             raise ValueError("Expected a positive definite matrix - at `$.handed_over.cov`")
+        if max(self.cov[0], self.cov[4], self.cov[7], self.cov[9]) > VARIANCE_MAX:
+            raise ValueError("Expected variances up to 2500 - at `$.handed_over.cov`")
 
 
 class ProductListed(MoneyEvent, frozen=True, kw_only=True, tag="product_listed", gc=False):

@@ -130,15 +130,24 @@ def test_a_product_that_is_unknown_or_gone_is_refused(kernel) -> None:
     assert (error.value.code, error.value.value) == ("cannot_move", "SHADE")
 
 
-def test_a_belief_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"cov": [1.0, 2.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]}, "positive definite"),
+        ({"cov": [1.0, 0.0, 0.0, 0.0, 1e300, 0.0, 0.0, 1.0, 0.0, 1.0]}, "variances up to 2500"),
+        ({"mean": [0.0, -51.0, 0.1, 0.0]}, "from -50 to 50"),
+        ({"size_units": 1e308}, "<= 1"),  # more units a line than a number can hold
+    ],
+)
+def test_a_belief_that_is_none_is_refused(fields: dict[str, object], expected: str) -> None:
     listing = event(
         "product_listed", at(), "e1", handed_over={
             "sku": "B", "reference_price_minor": 1000, "mean": [0.0, -2.0, 0.1, 0.0],
-            "cov": [1.0, 2.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0], "orders": 3, "epochs": 1,
-            "size_lines": 0.0, "size_units": 0.0,
+            "cov": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0], "orders": 3, "epochs": 1,
+            "size_lines": 0.0, "size_units": 0.0, **fields,
         },
     )  # fmt: skip
-    with pytest.raises(Exception, match="positive definite"):
+    with pytest.raises(Exception, match=expected):
         decode_event("products", None, orjson.dumps(listing))
 
 
