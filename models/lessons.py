@@ -81,6 +81,8 @@ def _release(
     compared = surprise(state.posterior, seen, partition.demand_settings)
     admitted, found = _accepted(partition, state, seen, compared, now_ms)
     state.posterior = demand.learn(state.posterior, admitted, now_ms, partition.demand_settings)
+    if partition.observer is not None:
+        partition.observer(partition.catalogue[state.sku], held.epoch, admitted, now_ms)
     return found
 
 

@@ -86,6 +86,7 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
     effects_book.closed(partition, epoch, now_ms)
     reference_visits = state.traffic.reference_per_day if state.traffic else None
     found = lessons.release(partition, state, now_ms)
+    posterior = state.posterior or posterior
     ended, doubts = lessons.plausible_traffic(
         accrue(epoch, now_ms), state, now_ms, partition.policy.learning
     )

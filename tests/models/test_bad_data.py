@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.lessons import release
+from models.market import close_epoch
+from models.partition import PartitionState
 from models.tile import Kernel
 from schemas.codec import decode_event
 from schemas.errors import EventError
@@ -215,6 +218,34 @@ def test_a_burst_that_stays_is_learned_capped(kernel: Kernel) -> None:
     assert shop.partition.state.quarantine is None
     assert 0 < learned.orders - without.orders < 100  # of 300
     assert abs(learned.mean[0] - without.mean[0]) < 0.3
+
+
+def test_the_observer_is_told_of_what_leaves_quarantine(kernel: Kernel) -> None:
+    shop, told = Market(kernel), list[int]()
+    shop.days(CLEAN_DAYS)
+    before = shop.partition.state.posterior
+    shop.partition.engine.state.observer = lambda entry, epoch, seen, now_ms: told.append(
+        seen.orders
+    )
+    burst_at_once(shop)
+    shop.days(14)
+    after = shop.partition.state.posterior
+    assert (len(told), sum(told)) == (after.epochs - before.epochs, after.orders - before.orders)
+
+
+def test_sales_are_compared_with_the_belief_that_what_left_quarantine_taught(
+    kernel: Kernel,
+) -> None:
+    shop = Market(kernel)
+    shop.days(CLEAN_DAYS)
+    burst_at_once(shop)
+    shop.days(1)
+    partition = shop.partition.engine.state
+    twin = PartitionState.restore(0, partition.all_records(), kernel.fingerprint)
+    released_ms = shop.partition.state.quarantine.release_ms
+    release(twin, twin.skus["A"], released_ms)
+    found, expected = (close_epoch(each, each.skus["A"], released_ms) for each in (partition, twin))
+    assert found.sales_ratio == expected.sales_ratio
 
 
 def test_orders_without_traffic_imply_it(kernel: Kernel) -> None:
