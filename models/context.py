@@ -63,7 +63,7 @@ class Context:
         self.clock_ms = event_time_ms if clock_ms is None else clock_ms
         self.now_ms = max(self.clock_ms, event_time_ms)
         self.outputs: list[Placed] = []
-        self.requests: list[Request] = []
+        self.requests: dict[str, Request] = {}  # by SKU, in the order of asking
 
     def ask(self, state: SkuState, trigger: str, closed: Closed | None = None) -> None:
         """Ask for a decision on a product; the first trigger of a record names it.
@@ -71,11 +71,11 @@ class Context:
         What was found when its epoch closed is told in any case.
         """
         self.tell(state.sku, closed)
-        if any(request.sku == state.sku for request in self.requests):
+        if state.sku in self.requests:
             return
         ratio, orders = (closed.sales_ratio, closed.orders) if closed else (None, 0)
-        self.requests.append(
-            Request(state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders)
+        self.requests[state.sku] = Request(
+            state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders
         )
 
     def tell(self, sku: str, closed: Closed | None) -> None:

@@ -162,7 +162,7 @@ class PartitionEngine:
             return
         observe(context, record, value)
         self._outputs.extend(context.outputs)
-        for request in context.requests:
+        for request in context.requests.values():
             self._pose(request)
 
     def _waits(self, event: AnyEvent) -> bool:

@@ -17,6 +17,8 @@ from models.returns import ReturnSnapshot
 from schemas.events import DAY_MS
 from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel
 
+NOON = 0.5  # days
+
 
 class ReturnCosts(NamedTuple):
     """Money of one returned unit, minor units: price it refers to, and what is lost and saved.
@@ -57,18 +59,6 @@ def still_comes_back(rate: float, share: float) -> float:
     return rate * (1.0 - share) / (1.0 - rate * share)
 
 
-def expected_back(
-    cohort: ReturnCohort, snapshot: ReturnSnapshot, level: ReturnLevel | None, category: str,
-    now_ms: int,
-) -> float:  # fmt: skip
-    """Units of one cohort that should still come back; its orders count as made at noon."""
-    age_days = (now_ms - cohort.day * DAY_MS) / DAY_MS - 0.5
-    if cohort.units_left == 0 or age_days >= DELAY_DAYS[-1]:
-        return 0.0
-    rate = product_rate(snapshot, level, cohorts.sale(cohort, category))
-    return cohort.units_left * still_comes_back(rate, share_by_age(snapshot.delay_shares, age_days))
-
-
 def open_liability(
     open_cohorts: Iterable[ReturnCohort],
     snapshot: ReturnSnapshot,
@@ -77,11 +67,19 @@ def open_liability(
     costs: ReturnCosts,
     now_ms: int,
 ) -> Liability:
-    """Mark the open cohorts of one product to market; the order of the cohorts has no effect."""
+    """Mark the open cohorts of one product to market; the order of the cohorts has no effect.
+
+    The orders of a cohort count as made at noon of its day.
+    """
     units, backs, reserves = 0, [], []
     for cohort in open_cohorts:
-        back = expected_back(cohort, snapshot, level, category, now_ms)
-        units += cohort.units_left
+        left, age_days = cohort.units_left, (now_ms - cohort.day * DAY_MS) / DAY_MS - NOON
+        units += left
+        if left == 0 or age_days >= DELAY_DAYS[-1]:
+            continue
+        sold_as = cohorts.sale(cohort, category)
+        rate = product_rate(snapshot, level, sold_as)
+        back = left * still_comes_back(rate, share_by_age(snapshot.delay_shares, age_days))
         backs.append(back)
-        reserves.append(back * costs.per_unit_minor(cohorts.mean_ln_price(cohort)))
+        reserves.append(back * costs.per_unit_minor(sold_as.ln_price))
     return Liability(units, math.fsum(backs), round(math.fsum(reserves)))

@@ -119,6 +119,7 @@ class PosteriorLogistic:
                 prior = self._prior(name)
                 self._variances[name] = prior.variance
                 self._glm._weights[name] = prior.mean
+        limits = [(name, *self._limits(name)) for name in row]
         weight, left = abs(positives) + abs(negatives), 1.0
         while weight > 0.0 and left > 0.0:
             along = self._along(row)
@@ -133,17 +134,21 @@ class PosteriorLogistic:
                 self._glm.learn_one(row, True, w=positives * share)
             if negatives:
                 self._glm.learn_one(row, False, w=negatives * share)
-            self._limit(row)
+            self._limit(limits)
             self._narrow(row, along, information * gain)
             left -= share
 
-    def _limit(self, row: Mapping[str, float]) -> None:
+    def _limits(self, name: str) -> tuple[float, float]:
+        """A weight's prior mean, and how far it may go from there."""
+        prior = self._prior(name)
+        return prior.mean, MEAN_LIMIT_SDS * math.sqrt(prior.variance)
+
+    def _limit(self, limits: list[tuple[str, float, float]]) -> None:
         weights = self._glm._weights
-        for name in row:
-            prior = self._prior(name)
-            far = MEAN_LIMIT_SDS * math.sqrt(prior.variance)
-            if abs(weights[name] - prior.mean) > far:
-                weights[name] = prior.mean + math.copysign(far, weights[name] - prior.mean)
+        for name, mean, far in limits:
+            moved = weights[name] - mean
+            if abs(moved) > far:
+                weights[name] = mean + math.copysign(far, moved)
 
     def _along(self, row: Mapping[str, float]) -> dict[str, float]:
         """V x: what a unit of evidence on this row says of each weight."""

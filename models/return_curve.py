@@ -65,15 +65,17 @@ def learn_level(level: ReturnLevel | None, lesson: Lesson, day: int) -> ReturnLe
     """
     if level is None:
         level = ReturnLevel(expected_returns=0.0, returned_units=0.0, day=day)
-    kept = 0.5 ** (max(day - level.day, 0) / LEVEL_HALF_LIFE_DAYS)
-    segments = {name: units * kept for name, units in level.segments.items()}
+    kept, segments = 1.0, level.segments
+    if day > level.day:  # of the lessons of one day the first forgets
+        kept = 0.5 ** ((day - level.day) / LEVEL_HALF_LIFE_DAYS)
+        segments = {name: units * kept for name, units in segments.items()}
     segment = lesson.sale.segment
     if (
         segment is not None
         and lesson.first_sold > 0.0
         and (segment in segments or len(segments) < SEGMENTS_MAX)
     ):
-        segments[segment] = segments.get(segment, 0.0) + lesson.first_sold
+        segments = {**segments, segment: segments.get(segment, 0.0) + lesson.first_sold}
     return ReturnLevel(
         expected_returns=max(level.expected_returns * kept + lesson.expected, 0.0),
         returned_units=level.returned_units * kept + lesson.positives,
@@ -131,12 +133,13 @@ def curve(
         [(name, units / total) for name, units in mix] if total > 0.0 else [(None, 1.0)]
     )
     slope = snapshot.slope(category, rival=ln_rival is not None)
+    known = shrunk(slope)
     pooled = growth = variance = 0.0
     for segment, share in shares:
         sale = Sale(category, segment, month, 0.0, ln_rival)
         rate = snapshot.rate(sale)
         pooled += share * rate
-        growth += share * rate * (1.0 - rate) * shrunk(slope)
+        growth += share * rate * (1.0 - rate) * known
         variance += share * (1.0 - rate) ** 2 * snapshot.variance(sale)
     span = r_max - r_min
     position = (pooled * level_ratio(level) - r_min) / span

@@ -2,6 +2,7 @@
 
 import math
 from datetime import date
+from functools import cache
 from typing import NamedTuple
 
 from models.logistic import LEVEL
@@ -61,6 +62,7 @@ class Sale(NamedTuple):
         return *place, log_bin(self.ln_price), rival
 
 
+@cache
 def month_of_day(day: int) -> int:
     """Month, 1 to 12, of an event day (days since 1970-01-01, UTC).
 

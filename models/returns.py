@@ -66,23 +66,37 @@ class ReturnSnapshot:
     _kinds: dict[tuple[str | None, str | None, int | None], tuple[float, float, float]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _bins: dict[tuple[str, int], float] = field(default_factory=dict, repr=False, compare=False)
+    _slopes: dict[tuple[str | None, bool], Slope] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def logits(self, sale: Sale) -> tuple[float, float]:
         """Log odds by the logistic model and by the product of factors, each alone.
 
         An unseen category or segment is average.
         """
-        key = sale.category, sale.segment, sale.month
-        kinds = self._kinds.get(key)
+        category, segment, month, ln_price, ln_rival = sale
+        kinds = self._kinds.get((category, segment, month))
         if kinds is None:  # the cohorts of a day share a few of them
-            kinds = self._kinds[key] = self._of_kinds(sale)
+            kinds = self._kinds[category, segment, month] = self._of_kinds(sale)
         logit, slope, product = kinds
-        logit += slope * clip_ln(sale.ln_price)
-        product *= self.factors.value(f"price={log_bin(sale.ln_price)}")
-        if sale.ln_rival is not None:
-            logit += self.weights.get("rival", 0.0) * clip_ln(sale.ln_rival)
-            product *= self.factors.value(f"rival={log_bin(sale.ln_rival)}")
+        price = clip_ln(ln_price)
+        logit += slope * price
+        product *= self._of_bin("price", price)
+        if ln_rival is not None:
+            rival = clip_ln(ln_rival)
+            logit += self.weights.get("rival", 0.0) * rival
+            product *= self._of_bin("rival", rival)
         return logit, log_odds(min(max(product, RATE_MIN), RATE_MAX))
+
+    def _of_bin(self, kind: str, ln_ratio: float) -> float:
+        """The factor of a log price ratio's bin; a snapshot is asked for few bins, often."""
+        place = kind, log_bin(ln_ratio)
+        found = self._bins.get(place)
+        if found is None:
+            found = self._bins[place] = self.factors.value(f"{kind}={place[1]}")
+        return found
 
     def average_logit(self, sale: Sale) -> float:
         """Log odds of the two models' average, before calibration."""
@@ -110,13 +124,18 @@ class ReturnSnapshot:
         The category's own part is pooled; without a category it is the average slope. A rival's
         ln(P_c / P) falls as P rises.
         """
+        known = self._slopes.get((category, rival))
+        if known is not None:
+            return known
         along = {"price": 1.0}
         if category is not None:
             along[f"price_category={category}"] = 1.0
         if rival:
             along["rival"] = -1.0
         mean = fsum(self.weights.get(name, 0.0) * value for name, value in along.items())
-        return Slope(mean, self.posterior.variance(along) ** 0.5)
+        found = Slope(mean, self.posterior.variance(along) ** 0.5)
+        self._slopes[category, rival] = found
+        return found
 
 
 class ReturnRateModel(base.Classifier):
