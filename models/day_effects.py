@@ -39,6 +39,7 @@ class DayFactors(NamedTuple):
     """Effects in use, and their sd: ln factors by weekday from Monday, and by kind.
 
     A holiday's is the whole of it, what it shares included; one never seen has the shared effect.
+    ``ratios`` remembers the factors of days that were asked for: a wave asks for the same weeks.
     """
 
     week: tuple[float, ...]
@@ -46,6 +47,7 @@ class DayFactors(NamedTuple):
     calendar: dict[str, tuple[str, ...]]
     week_sd: float
     neutral: bool  # every day is like any other
+    ratios: dict[int, float]
 
     def log_factor(self, day: int) -> float:
         """ln of a day's demand over an average day's; ``day`` counts from 1970-01-01."""
@@ -70,7 +72,10 @@ class DayFactors(NamedTuple):
         while at < to_ms:
             day = at // DAY_MS
             end = min((day + 1) * DAY_MS, to_ms)
-            total += (end - at) * math.exp(self.log_factor(day))
+            ratio = self.ratios.get(day)
+            if ratio is None:
+                ratio = self.ratios[day] = math.exp(self.log_factor(day))
+            total += (end - at) * ratio
             at = end
         return math.log(total / (to_ms - from_ms))
 
@@ -186,7 +191,7 @@ def _full(effects: DayEffects) -> Matrix:
 def in_use(effects: DayEffects) -> DayFactors:
     """The effects as far as they are known: the week as a whole, each kind by itself."""
     if not effects.names:
-        return DayFactors((0.0,) * 7, {}, effects.calendar, 0.0, neutral=True)
+        return DayFactors((0.0,) * 7, {}, effects.calendar, 0.0, neutral=True, ratios={})
     cov = _full(effects)
     days = [effects.names.index(name) for name in WEEKDAYS]
     middle = sum(effects.mean[day] for day in days) / 7.0
@@ -211,4 +216,4 @@ def in_use(effects: DayEffects) -> DayFactors:
     sd = math.sqrt(sum(variances) / 7.0)
     neutral = share == 0.0 and not any(found.used for found in kinds.values())
     factors = tuple(share * found for found in week)
-    return DayFactors(factors, kinds, effects.calendar, sd, neutral)
+    return DayFactors(factors, kinds, effects.calendar, sd, neutral, {})

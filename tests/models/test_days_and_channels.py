@@ -86,7 +86,7 @@ def test_a_holiday_never_seen_has_the_effect_of_the_others() -> None:
 
 def test_the_mean_factor_weighs_days_by_their_share() -> None:
     week = (0.0, 0.0, 0.0, 0.7, 0.0, 0.0, 0.0)  # Thursdays: day 0 is one
-    factors = DayFactors(week, {}, {}, 0.01, neutral=False)
+    factors = DayFactors(week, {}, {}, 0.01, neutral=False, ratios={})
     assert factors.mean_log(DAY_MS // 2, DAY_MS + DAY_MS // 2) == pytest.approx(
         math.log(0.5 * math.exp(0.7) + 0.5)
     )
@@ -254,7 +254,7 @@ def test_effects_in_use_reach_the_row_and_the_record(kernel: Kernel) -> None:
     effects = state.effects.setdefault("lamps", new_effects())
     effects.rival = Effect(2.0, 0.2, 1.9)
     effects.follow_rate = Effect(0.6, 0.02, 0.59)
-    state.day_factors = DayFactors((0.1,) * 7, {}, {}, 0.01, neutral=False)
+    state.day_factors = DayFactors((0.1,) * 7, {}, {}, 0.01, neutral=False, ratios={})
     found = posed(shop)
     assert (plain.full.rival_omega, found.full.rival_omega) == (0.0, 1.9)
     assert found.full.elasticity == plain.full.elasticity  # rivals' response is opt-in
