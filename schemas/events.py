@@ -11,7 +11,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from schemas.learned import Coefficients, Covariance, is_positive_definite
+from schemas.learned import (
+    COEFFICIENT_MAX,
+    VARIANCE_MAX,
+    Coefficients,
+    Covariance,
+    is_positive_definite,
+)
 from schemas.money import AmountMinor, CurrencyCode, PriceMinor, is_currency
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,9 +25,6 @@ MILLISECOND = timedelta(milliseconds=1)
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-
-COEFFICIENT_MAX = 50.0
-VARIANCE_MAX = COEFFICIENT_MAX**2
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]

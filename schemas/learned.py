@@ -14,6 +14,9 @@ from msgspec import Struct, field
 Coefficients = tuple[float, float, float, float]
 Covariance = tuple[float, float, float, float, float, float, float, float, float, float]
 
+COEFFICIENT_MAX = 50.0  # of size: no real shop comes near
+VARIANCE_MIN, VARIANCE_MAX = 1e-12, COEFFICIENT_MAX**2
+
 DELAY_DAYS: tuple[int, ...] = (3, 7, 14, 30, 60)
 """Ages, days, at which an order cohort teaches; at the last one it is closed."""
 
@@ -257,6 +260,16 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for name, cov in (("cov", self.cov), ("category_cov", self.category_cov)):
             if not is_positive_definite(cov):
                 raise ValueError(f"Expected a positive definite matrix - at `$.{name}`")
+        means = [self.mean, *(one.offset for one in self.categories.values())]
+        means += [one.weights for one in self.attribute_effects.values()]
+        if max(abs(value) for values in means for value in values) > COEFFICIENT_MAX:
+            raise ValueError("Expected coefficients from -50 to 50 - at `$.mean` and effects")
+        covs = [self.cov, self.category_cov, *(one.cov for one in self.categories.values())]
+        if (
+            min(self.cov[0], self.cov[4], self.cov[7], self.cov[9]) < VARIANCE_MIN
+            or max(map(max, covs)) > VARIANCE_MAX
+        ):
+            raise ValueError("Expected variances from 1e-12 to 2500 - at `$.cov` and categories")
         for name, category in self.categories.items():
             if not is_positive_definite(category.cov):
                 raise ValueError(f"Expected a positive definite matrix - at `$.categories.{name}`")

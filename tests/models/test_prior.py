@@ -276,3 +276,20 @@ def test_products_without_orders_teach_nothing() -> None:
     np.testing.assert_allclose(fitted.mean, DEFAULT_PRIOR.mean, atol=1e-9)
     np.testing.assert_allclose(fitted.categories["shoes"].offset, np.zeros(4), atol=1e-9)
     assert refresh(DEFAULT_PRIOR, [], "empty") == replace(DEFAULT_PRIOR, source="empty")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"mean": (0.0, -51.0, 0.0, 0.0)}, "coefficients from -50 to 50"),
+        ({"cov": (1e300, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0)}, "variances"),
+        ({"cov": (1.0, 0.0, 0.0, 0.0, 1e-320, 0.0, 0.0, 1.0, 0.0, 1.0)}, "variances"),
+        ({"category_cov": (1e300, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0)}, "variances"),
+    ],
+)
+def test_a_document_beyond_what_arithmetic_holds_is_refused(
+    fields: dict[str, tuple[float, ...]], expected: str
+) -> None:
+    document = msgspec.to_builtins(DEFAULT_PRIOR) | fields
+    with pytest.raises(msgspec.ValidationError, match=expected):
+        msgspec.convert(document, DemandPrior)
