@@ -230,13 +230,3 @@ def observation(epoch: OpenEpoch, reference_visits_per_day: float | None) -> Obs
         lines=epoch.orders,
         capped_units=epoch.capped_units,
     )
-
-
-def rebase_epoch(epoch: OpenEpoch, ln_shift: float) -> OpenEpoch:
-    """Restate the epoch after P_ref was multiplied by exp(``ln_shift``)."""
-    return replace(
-        epoch,
-        ln_price=epoch.ln_price - ln_shift,
-        ln_rival=None if epoch.ln_rival is None else epoch.ln_rival - ln_shift,
-        control=epoch.control - ln_shift,
-    )

@@ -91,29 +91,35 @@ def _apply(context: Context, event: events.AnyEvent, topic: str) -> bool:
         if not isinstance(event, events.ProductListed):
             raise Refused("unknown_product", "sku", event.sku, "a product listed before")
         catalogue_events.product_listed(context, event)
-        _is_repeat(partition.skus[event.sku], topic, event.event_id)
+        _remember(partition.skus[event.sku], _digest(topic, event.event_id))
         return True
-    if _is_repeat(state, topic, event.event_id):
+    digest = _digest(topic, event.event_id)
+    if _is_repeat(state, digest):
         return False
     partition.touch(f"sku/{event.sku}")
     if isinstance(event, events.ProductListed):
         catalogue_events.product_listed(context, event)
     else:
         _SKU_HANDLERS[type(event)](context, state, partition.catalogue[event.sku], event)
+    _remember(state, digest)  # not one that was refused: it may come again once its cause is cured
     return True
 
 
-def _is_repeat(state: SkuState, topic: str, event_id: str) -> bool:
-    """Whether this event is among the SKU's last ones; remember it if not."""
-    digest = blake2b(f"{topic}/{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
+def _digest(topic: str, event_id: str) -> bytes:
+    return blake2b(f"{topic}/{event_id}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def _is_repeat(state: SkuState, digest: bytes) -> bool:
+    """Whether an event is among the SKU's last applied ones."""
     seen = state.recent_events
     at = seen.find(digest)
     while at > 0 and at % DIGEST_BYTES:  # found across the border of two
         at = seen.find(digest, at + 1)
-    if at >= 0:
-        return True
-    state.recent_events = seen[-DIGEST_BYTES * (RECENT_EVENTS - 1) :] + digest
-    return False
+    return at >= 0
+
+
+def _remember(state: SkuState, digest: bytes) -> None:
+    state.recent_events = state.recent_events[-DIGEST_BYTES * (RECENT_EVENTS - 1) :] + digest
 
 
 def _dead_letter(

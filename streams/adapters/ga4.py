@@ -70,12 +70,7 @@ def _read_events(
                 progress(position())
             if not line.strip():
                 continue
-            book.report.rows += 1
-            reason = _add(line, item_field, bucket_hours, book)
-            if reason is None:
-                book.report.used += 1
-            else:
-                book.report.skipped[reason] += 1
+            book.count(_add(line, item_field, bucket_hours, book))
         progress(1.0)
 
 

@@ -117,12 +117,7 @@ def _read_log(
                 progress(position())
             if not row:
                 continue
-            book.report.rows += 1
-            reason = _add(row, places, zone, bucket_hours, book)
-            if reason is None:
-                book.report.used += 1
-            else:
-                book.report.skipped[reason] += 1
+            book.count(_add(row, places, zone, bucket_hours, book))
         progress(1.0)
 
 

@@ -87,12 +87,7 @@ def read_report(
             if not number % PROGRESS_LINES:
                 progress(position())
             if any(cell.strip() for cell in row) and not row[0].startswith("#"):
-                book.report.rows += 1
-                reason = _add(row, place, period, zone, book)
-                if reason is None:
-                    book.report.used += 1
-                else:
-                    book.report.skipped[reason] += 1
+                book.count(_add(row, place, period, zone, book))
         progress(1.0)
 
 

@@ -81,6 +81,14 @@ class TrafficBook:
         self._sums: dict[tuple[Stretch, str], Counts] = {}
         self._counted: set[str] = set()  # of impressions and searches, what the export has at all
 
+    def count(self, reason: str | None) -> None:
+        """Count a row of the export: used, or left out for a reason."""
+        self.report.rows += 1
+        if reason is None:
+            self.report.used += 1
+        else:
+            self.report.skipped[reason] += 1
+
     def add(
         self,
         sku: str,

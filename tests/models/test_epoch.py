@@ -17,7 +17,6 @@ from models.epoch import (
     closes,
     observation,
     open_epoch,
-    rebase_epoch,
     remove_order,
     rival_moved,
 )
@@ -235,13 +234,3 @@ def test_exposure_under_a_minute_teaches_nothing() -> None:
     taught = observation(accrue(orders(epoch(), 1), START_MS + 61_000), None)
     assert taught is not None
     assert taught.orders == 1
-
-
-def test_a_new_reference_price_moves_all_logs_together() -> None:
-    moved = rebase_epoch(epoch(), math.log(1.25))
-    again = open_epoch(
-        START_MS, 1_100, 1_250, rival_minor=1_200.0, exogenous_log=0.02, in_stock=True
-    )
-    assert moved.ln_price == pytest.approx(again.ln_price)
-    assert moved.ln_rival == pytest.approx(again.ln_rival)
-    assert moved.control == pytest.approx(again.control)

@@ -214,6 +214,19 @@ def test_what_contradicts_the_state_changes_nothing_else(
     assert after == before
 
 
+def test_a_refused_event_is_applied_once_its_cause_is_cured(shop: Partition) -> None:
+    shop.send("order_placed", at(hours=1), event_id="first", order_id="o")
+    again = {"event_id": "second", "order_id": "o"}
+    refused = shop.send("order_placed", at(hours=1), **again)
+    assert [letter.headers["dl_error"] for letter in refused.letters] == ["duplicate_line"]
+    shop.send("order_cancelled", at(hours=1), order_id="o", quantity=1)
+    assert shop.state.epoch.orders == 0
+    for _ in range(2):  # the second time it is a repeat
+        assert shop.send("order_placed", at(hours=1), **again) == NOTHING
+        assert shop.state.epoch.orders == 1
+    assert counts(shop)["duplicates"] == 1
+
+
 def test_a_refused_listing_leaves_no_trace(shop: Partition) -> None:
     """Else the corrected listing would meet a family that was never accepted."""
     refused = shop.send("product_listed", at(hours=1), sku="B", family="b", predecessor="A")
