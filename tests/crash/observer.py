@@ -40,19 +40,33 @@ class Observer:
         self.group_id = group
         self.topics = topics
         self._client = {"bootstrap.servers": bootstrap, "log_level": 2}
-        self._asker = self._consumer(group)
+        self._asker = self._consumer(group, "read_uncommitted")
         self._partitions: list[TopicPartition] = []
+        self._seen: dict[Place, int] = {}
 
     def sample(self) -> Sample | None:
-        """What is committed, and then where topics end; None while the broker can't say."""
+        """What is committed, and then where topics end; None while the broker can't say.
+
+        Ends are high watermarks, not the last stable offsets: a worker killed within a transaction
+        holds those back until another one aborts it, for others' records that are in the log.
+        Whether what lies below an end was committed in the end is seen by :meth:`read`.
+
+        A broker that was killed comes back with the high watermarks of its last checkpoint, some
+        seconds old, until it has looked at its logs: ends that lie below what was committed, or
+        below ends seen before, are none.
+        """
         try:
             if not self._partitions:
                 self._partitions = [p for topic in self.topics for p in self._of(topic)]
             found = self._asker.committed(self._partitions, timeout=LOOK_S)
             committed = {self._place(tp): tp.offset for tp in found if tp.offset >= 0}
-            return Sample(committed, {self._place(tp): self._end(tp) for tp in self._partitions})
+            ends = {self._place(tp): self._end(tp) for tp in self._partitions}
         except KafkaException:
             return None
+        if any(ends[place] < offset for place, offset in (*committed.items(), *self._seen.items())):
+            return None
+        self._seen = ends
+        return Sample(committed, ends)
 
     def group(self) -> Group | None:
         """The group's state; None while the broker can't say."""
@@ -96,12 +110,12 @@ class Observer:
                 else:
                     raise KafkaException(error)
 
-    def _consumer(self, group: str) -> Consumer:
+    def _consumer(self, group: str, isolation: str = "read_committed") -> Consumer:
         return Consumer(
             {
                 **self._client,
                 "group.id": group,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
