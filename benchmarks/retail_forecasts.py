@@ -42,13 +42,6 @@ class Table(NamedTuple):
     moved: NDArray[np.bool_]  # the price moved by 5 % or more within the four weeks before
 
 
-class Initial(NamedTuple):
-    """A belief before the first week, by the document in force, and that document."""
-
-    posterior: DemandPosterior
-    document: DemandPrior
-
-
 @dataclass(slots=True)
 class Forecasts:
     """Forecasts of ln(order lines): mean and variance [row], and where learning ended."""

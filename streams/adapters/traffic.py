@@ -21,7 +21,6 @@ from schemas.topics import TRAFFIC
 
 HOUR_MS = 3_600_000
 DAY_HOURS = 24
-COUNT_MAX = 10**12
 SKU_LENGTH_MAX = 128
 NO_PRODUCT, BAD_COUNT, BAD_TIME, BAD_ROW = "no_product", "bad_count", "bad_time", "bad_row"
 NOT_SET = frozenset({"", "(not set)", "(other)", "null", "none", "не определено"})
