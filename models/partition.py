@@ -21,7 +21,8 @@ from schemas.codec import canonical, packed
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.errors import EngineError
 from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
-from schemas.policy import DEFAULT_POLICY_TEXT, Policy, parse_policy, policy_sha256
+from schemas.policy import DEFAULT_POLICY_TEXT, Policy, policy_sha256
+from schemas.scopes import PlacedGuards, PolicyDocument, Subject, parse_policy
 from schemas.state import (
     STATE_VERSION,
     CatalogueEntry,
@@ -77,7 +78,7 @@ class PartitionState:
         self.channels = ChannelEffects()
         self.searches = SearchEffect()
         self.promotions: tuple[Promotion, ...] = ()
-        self.policy: Policy = parse_policy(DEFAULT_POLICY_TEXT)
+        self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
         self.policy_text = DEFAULT_POLICY_TEXT
         self.policy_sha256 = policy_sha256(DEFAULT_POLICY_TEXT)
         self.prior: DemandPrior = DEFAULT_PRIOR
@@ -89,6 +90,19 @@ class PartitionState:
         self.observer: EpochObserver | None = None
         # The first batch writes down what was in force from the start, defaults included.
         self.dirty: dict[str, None] = dict.fromkeys(SHARED_RECORDS)
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for the whole partition: the document's own tables, without its scopes."""
+        return self.document.base
+
+    def policy_of(self, entry: CatalogueEntry) -> Policy:
+        """What holds for one product in every market and channel."""
+        return self.document.of(subject_of(entry))
+
+    def guards_of(self, entry: CatalogueEntry) -> tuple[PlacedGuards, ...]:
+        """The guards of each market and channel that a product is sold in."""
+        return self.document.guards_of(subject_of(entry))
 
     # -- writes that must reach the state topic ------------------------------------------------
 
@@ -136,7 +150,7 @@ class PartitionState:
 
     def set_policy(self, text: str) -> None:
         """Put a policy in force. Raises FieldError where the text is no policy."""
-        self.policy = parse_policy(text)
+        self.document = parse_policy(text)
         self.policy_text = text
         self.policy_sha256 = policy_sha256(text)
         self.touch("policy")
@@ -287,6 +301,11 @@ class PartitionState:
             self.promotions = msgspec.json.decode(value, type=PromotionsRecord).promotions
         else:
             raise EngineError("unknown_record", f"state record {key!r} is unknown.", value=key)
+
+
+def subject_of(entry: CatalogueEntry) -> Subject:
+    """A product as a policy's selectors see it."""
+    return Subject(entry.sku, entry.family, entry.category, entry.role)
 
 
 def _cohort_name(rest: str) -> tuple[str, str]:

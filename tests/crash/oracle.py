@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.policy import GuardPolicy, parse_policy
+from schemas.policy import GuardPolicy
+from schemas.scopes import parse_policy
 from tests.crash.accounts import Entry
 
 SLACK = 1e-9  # relative: bounds are products of floats
@@ -41,7 +42,7 @@ class Oracle:
     """Follows one tape partition; ``observe`` each entry, then ``judge`` its decisions."""
 
     def __init__(self) -> None:
-        self.policy = parse_policy("")
+        self.policy = parse_policy("").base
         self.products: dict[str, Product] = {}
         self.clock_ms: int | None = None
         self.now_ms = 0
@@ -90,7 +91,7 @@ class Oracle:
         self.products[event["sku"]].retired = True
 
     def _policy_published(self, event: dict[str, Any]) -> None:
-        self.policy = parse_policy(event["policy"])
+        self.policy = parse_policy(event["policy"]).base
 
     def _clock_ticked(self, event: dict[str, Any]) -> None:
         self.clock_ms = _ms(event["event_time"])

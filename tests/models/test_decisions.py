@@ -13,7 +13,7 @@ from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.tile import Evaluation, Kernel
 from schemas.events import rfc3339
 from schemas.outputs import BreakerView, DecisionRecord, PriceDecided
-from schemas.policy import parse_policy
+from schemas.scopes import parse_policy
 from schemas.state import BreakerState
 from tests.models.tapes import Partition, Seen, at, policy
 
@@ -62,7 +62,9 @@ POLICIES = [
     for tick in (1, 10, 99)
     for step in (0.01, 0.1, 0.2)
 ]
-TICKS = {one["policy_sha256"]: parse_policy(one["policy"]).guards.tick_minor for one in POLICIES}
+TICKS = {
+    one["policy_sha256"]: parse_policy(one["policy"]).base.guards.tick_minor for one in POLICIES
+}
 
 changes = st.one_of(
     st.tuples(

@@ -21,7 +21,8 @@ from schemas import tape
 from schemas.errors import EngineError
 from schemas.events import rfc3339
 from schemas.outputs import PriceDecided
-from schemas.policy import Policy, parse_policy
+from schemas.policy import Policy
+from schemas.scopes import parse_policy
 from streams.ticks import tick_event
 from tests.models.tapes import DAY_MS, Partition, Record, Tape, at, keep, policy, seen, simulated
 from tests.schemas.test_state import GOLDEN, STATE_RECORDS
@@ -371,7 +372,7 @@ class Oracle:
     """Follows one tape and judges each decision made on it."""
 
     def __init__(self) -> None:
-        self.policy: Policy = parse_policy("")
+        self.policy: Policy = parse_policy("").base
         self.products: dict[str, Product] = {}
         self.killed = False
         self.clock_ms: int | None = None
@@ -384,7 +385,7 @@ class Oracle:
         if kind == "clock_ticked":
             self.clock_ms = max(self.now_ms, at_ms)
         elif kind == "policy_published":
-            self.policy = parse_policy(event["policy"])
+            self.policy = parse_policy(event["policy"]).base
         elif kind == "operator_command":
             self._command(event)
         elif kind == "product_listed":
