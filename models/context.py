@@ -28,6 +28,16 @@ class Placed(NamedTuple):
     output: Output
 
 
+class Approval(NamedTuple):
+    """A person's yes to a price that waited, and the id of the decision that proposed it."""
+
+    price_id: str
+    price_minor: int
+    exogenous_log: float
+    actor: str
+    reason: str
+
+
 class Request(NamedTuple):
     """A decision that an event asks for.
 
@@ -41,6 +51,7 @@ class Request(NamedTuple):
     clock_ms: int
     sales_ratio: float | None = None
     epoch_orders: int = 0
+    approval: Approval | None = None
 
 
 class Refused(Exception):
@@ -65,7 +76,13 @@ class Context:
         self.outputs: list[Placed] = []
         self.requests: dict[str, Request] = {}  # by SKU, in the order of asking
 
-    def ask(self, state: SkuState, trigger: str, closed: Closed | None = None) -> None:
+    def ask(
+        self,
+        state: SkuState,
+        trigger: str,
+        closed: Closed | None = None,
+        approval: Approval | None = None,
+    ) -> None:
         """Ask for a decision on a product; the first trigger of a record names it.
 
         What was found when its epoch closed is told in any case.
@@ -75,7 +92,7 @@ class Context:
             return
         ratio, orders = (closed.sales_ratio, closed.orders) if closed else (None, 0)
         self.requests[state.sku] = Request(
-            state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders
+            state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders, approval
         )
 
     def tell(self, sku: str, closed: Closed | None) -> None:

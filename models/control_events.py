@@ -5,7 +5,15 @@ import math
 
 import msgspec
 
-from models import breaker, coldstart, day_effects, effects_book, exploration, returns_book
+from models import (
+    approvals,
+    breaker,
+    coldstart,
+    day_effects,
+    effects_book,
+    exploration,
+    returns_book,
+)
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
@@ -126,11 +134,14 @@ def promotion_scheduled(context: Context, event: PromotionScheduled) -> None:
 
 
 def operator_command(context: Context, event: OperatorCommand) -> None:
-    """Trip or reset breakers in a scope, or throw the kill switch."""
+    """Trip or reset breakers in a scope, throw the kill switch, or answer what waits."""
     partition = context.partition
     expires_ms = None if event.expires_at is None else time_ms(event.expires_at)
     if expires_ms is not None and expires_ms <= context.now_ms:
         raise Refused("expired", "expires_at", event.expires_at, "a time to come")
+    if event.command in ("approve", "reject"):
+        approvals.answer(context, event)
+        return
     if event.command in ("kill_switch_on", "kill_switch_off"):
         if event.scope.kind != "catalogue":
             raise Refused("invalid_scope", "scope.kind", event.scope.kind, "catalogue")

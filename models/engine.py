@@ -18,7 +18,7 @@ from models.fold import admit, observe
 from models.partition import PartitionState, StateRecord
 from models.path import PricePath, price_path
 from models.pose import Posed, pose
-from models.settle import settle, stays
+from models.settle import Priced, settle, stays
 from models.tile import Evaluation, Kernel
 from schemas import tape, topics
 from schemas.codec import canonical
@@ -224,6 +224,11 @@ class PartitionEngine:
             self._observe(admitted)
 
     def _price(self, posed: list[Posed]) -> None:
+        for one in self.priced(posed):
+            self._outputs.extend(settle(self.state, *one))
+
+    def priced(self, posed: list[Posed]) -> list[Priced]:
+        """Price posed decisions together; the state is only read."""
         rows = [one.full for one in posed]
         solutions = self.kernel.solve(
             [row for one in posed for row in (one.frictionless, one.full)]
@@ -251,10 +256,7 @@ class PartitionEngine:
             for one, path, keep in zip(posed, paths, kept, strict=True)
         ]
         at_chosen = self._at_chosen(posed, chosen, kept, on_path)
-        for one, path, at, steps_at, price_minor in zip(
-            posed, paths, at_chosen, on_path, chosen, strict=True
-        ):
-            self._outputs.extend(settle(self.state, one, path, at, steps_at, price_minor))
+        return list(map(Priced._make, zip(posed, paths, at_chosen, on_path, chosen, strict=True)))
 
     def _at_chosen(
         self,

@@ -79,6 +79,9 @@ def price_path(
         plain_moves = guards.clamp(base, posed.allowed)
         plain = plain_moves[-1].after_minor if plain_moves else base
         exogenous = math.log(wanted / guards.round_to_tick(plain, posed.allowed, tick))
+    approval = posed.request.approval
+    if approval is not None:  # it goes where a person said, or is held
+        wanted, exogenous = approval.price_minor, approval.exogenous_log
     return PricePath(
         finite=finite,
         interior=finite and full.at_bound == 0,
@@ -126,6 +129,8 @@ def _base(
 def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> tuple[float, str]:
     """A probe beside the aim where it teaches more than it costs; else the aim itself."""
     state, decision = posed.state, partition.policy.decision
+    if posed.request.approval is not None:
+        return base, aim
     if posed.breaker.state == breaker.CLOSED and exploration.pays(partition, posed, base):
         probe_log = state.published_exogenous_log
         if probe_log != 0.0 and posed.request.trigger != EPOCH:

@@ -11,6 +11,7 @@ from models.return_curve import probability_positive
 from models.tile import Evaluation
 from schemas.events import rfc3339
 from schemas.outputs import (
+    ApprovalView,
     BreakerView,
     Clamp,
     CompetitorView,
@@ -85,7 +86,19 @@ def build_record(
         objective_sd_minor=at.profit_sd * posed.reference_minor,
         market=posed.market.told,
         passport=_passport_view(partition, posed, path),
+        category=posed.entry.category,
+        present_objective_per_day_minor=(
+            None if posed.state.published_minor is None else steps_at.objectives[-2] * per_day
+        ),
+        approval=_approval_view(posed),
     )
+
+
+def _approval_view(posed: Posed) -> ApprovalView | None:
+    found = posed.request.approval
+    if found is None:
+        return None
+    return ApprovalView(price_id=found.price_id, actor=found.actor, reason=found.reason)
 
 
 def _passport_view(partition: PartitionState, posed: Posed, path: PricePath) -> PassportView:
@@ -137,6 +150,8 @@ def _steps(
         found.append(
             Step(f"guard {move.guard}", move.after_minor, steps_at.objectives[index] * per_day)
         )
+    if posed.request.approval is not None:
+        found.append(Step("approved price", path.wanted_minor, at.objectives[-1] * per_day))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from models import breaker, coldstart, demand, exploration, gate, guards
+from models import approvals, breaker, coldstart, demand, exploration, gate, guards
 from models.context import Output, Placed, alert
 from models.market import begin_epoch, close_epoch, reschedule
 from models.partition import PartitionState
@@ -30,6 +30,28 @@ class Verdict(NamedTuple):
     reasons: tuple[str, ...]
 
 
+class Priced(NamedTuple):
+    """A decision with its price, before it is judged.
+
+    ``at`` was evaluated with the chosen price last (its Greeks), ``steps_at`` over the path's.
+    """
+
+    posed: Posed
+    path: PricePath
+    at: Evaluation
+    steps_at: Evaluation
+    chosen_minor: int
+
+
+class Judged(NamedTuple):
+    """What breaker, gate and approval say of a price; ``assessed`` are the breaker's reasons."""
+
+    verdict: Verdict
+    after: BreakerState
+    assessed: tuple[str, ...]
+    wait: approvals.Wait | None
+
+
 def stays(partition: PartitionState, posed: Posed, path: PricePath, at: Evaluation) -> bool:
     """Whether the move gains less than a change costs, so that the present price stays.
 
@@ -37,6 +59,8 @@ def stays(partition: PartitionState, posed: Posed, path: PricePath, at: Evaluati
     """
     previous = posed.state.published_minor
     if previous is None or path.aim == EXPLORATION or not at.finite:
+        return False
+    if posed.request.approval is not None:
         return False
     if not posed.allowed.low_minor <= previous <= posed.allowed.high_minor:
         return False
@@ -63,14 +87,12 @@ def settle(
     steps_at : evaluation over the path's prices
     """
     state, request = posed.state, posed.request
-    assessed = _assess(partition, posed, path, at, chosen_minor)
-    after = breaker.after_assessment(posed.breaker, assessed, request.now_ms)
-    if path.aim == EXPERT and after.state == breaker.CLOSED:
-        reason = "elasticity not yet known to be below -1"
-        since_ms = state.breaker.since_ms if state.breaker.state == breaker.HALF_OPEN else None
-        after = breaker.half_open(since_ms or request.now_ms, reason)
-    verdict = _verdict(partition, posed, path, after.state, after.reasons, chosen_minor)
+    verdict, after, assessed, wait = judge(partition, posed, path, at, steps_at, chosen_minor)
     outputs = _breaker_alert(partition, posed, after, assessed)
+    if wait is not None:
+        outputs += approvals.note(partition, posed, chosen_minor, path.exogenous_log, wait)
+    if wait is None or not wait.proposed:
+        state.pending = None  # a newer decision takes the place of what waited
     state.version += 1
     decision = _decision(partition, posed, path, at, steps_at, chosen_minor, verdict, after)
     value = canonical(decision)
@@ -96,6 +118,31 @@ def settle(
     reschedule(partition, state)
     partition.touch(f"sku/{state.sku}")
     return outputs
+
+
+def judge(
+    partition: PartitionState,
+    posed: Posed,
+    path: PricePath,
+    at: Evaluation,
+    steps_at: Evaluation,
+    chosen_minor: int,
+) -> Judged:
+    """Say whether a price goes out, waits or is held; nothing is changed."""
+    state, request = posed.state, posed.request
+    assessed = _assess(partition, posed, path, at, chosen_minor)
+    after = breaker.after_assessment(posed.breaker, assessed, request.now_ms)
+    if path.aim == EXPERT and after.state == breaker.CLOSED:
+        reason = "elasticity not yet known to be below -1"
+        since_ms = state.breaker.since_ms if state.breaker.state == breaker.HALF_OPEN else None
+        after = breaker.half_open(since_ms or request.now_ms, reason)
+    verdict = _verdict(partition, posed, path, after.state, after.reasons, chosen_minor)
+    wait = None
+    if verdict.status == "published":
+        wait = approvals.waits(partition, posed, steps_at, chosen_minor)
+    if wait is not None:
+        verdict = Verdict("held", wait.reasons)
+    return Judged(verdict, after, assessed, wait)
 
 
 def _graduation(partition: PartitionState, posed: Posed) -> list[Placed]:
@@ -183,6 +230,8 @@ def _verdict(
     if holding:
         return Verdict("held", (*holding, *stayed))
     reasons = [f"trigger: {posed.request.trigger}", *stayed]
+    if posed.request.approval is not None:
+        reasons.append(f"approved by {posed.request.approval.actor}")
     if not stayed and path.aim != OPTIMUM:
         reasons.append(path.aim)
     reasons.extend(f"guard: {move.guard}" for move in path.moves)

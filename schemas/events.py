@@ -27,6 +27,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128)]
+PriceId = Annotated[str, Meta(min_length=1, max_length=192)]  # partition, offset and SKU
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Segment = Annotated[str, Meta(pattern="^[^/]{1,64}$", description="a name without a slash")]
 Text = Annotated[str, Meta(max_length=2000)]
@@ -222,7 +223,7 @@ class PriceApplied(MoneyEvent, frozen=True, kw_only=True, tag="price_applied", g
     """What the shop shows from ``event_time`` on, and which of our decisions it follows."""
 
     price_minor: PriceMinor
-    price_id: Identifier | None = None
+    price_id: PriceId | None = None
 
 
 class PolicyPublished(Event, frozen=True, kw_only=True, tag="policy_published", gc=False):
@@ -273,13 +274,24 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OperatorCommand(Event, frozen=True, kw_only=True, tag="operator_command", gc=False):
-    """A person steers: who, what, on what, why, until when."""
+    """A person steers: who, what, on what, why, until when.
 
-    command: Literal["breaker_trip", "breaker_reset", "kill_switch_on", "kill_switch_off"]
+    ``approve`` and ``reject`` answer a decision that waits, by its ``price_id``.
+    """
+
+    command: Literal[
+        "breaker_trip", "breaker_reset", "kill_switch_on", "kill_switch_off", "approve", "reject"
+    ]
     actor: Identifier
     reason: Annotated[str, Meta(min_length=1, max_length=2000)]
     scope: Scope
     expires_at: EventTime | None = None
+    price_id: PriceId | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        answers = self.command in ("approve", "reject")
+        if answers and (self.scope.kind != "sku" or self.price_id is UNSET):
+            raise ValueError("Expected a SKU and its `price_id` to approve or reject")
 
 
 class ClockTicked(Event, frozen=True, kw_only=True, tag="clock_ticked", gc=False):

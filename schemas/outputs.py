@@ -13,6 +13,7 @@ AlertKind = Literal[
     "drift",
     "data_quality",
     "graduated",
+    "approval",
 ]
 
 
@@ -160,8 +161,20 @@ class PassportView(Struct, frozen=True, kw_only=True, gc=False):
     hedged_price_minor: float | None = None
 
 
+class ApprovalView(Struct, frozen=True, kw_only=True, gc=False):
+    """Who approved a price that waited, why, and the id of the decision that proposed it."""
+
+    price_id: str
+    actor: str
+    reason: str
+
+
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
-    """Why this price: beliefs, the way from optimum to price, guards, ages of inputs."""
+    """Why this price: beliefs, the way from optimum to price, guards, ages of inputs.
+
+    ``present_objective_per_day_minor`` is what the price in the shop before this decision earns a
+    day after its risk; null where there was none.
+    """
 
     trigger: str
     demand: DemandView
@@ -180,6 +193,9 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     objective_sd_minor: float
     market: tuple[MarketEffect, ...] = ()
     passport: PassportView | None = None
+    category: str = ""
+    present_objective_per_day_minor: float | None = None
+    approval: ApprovalView | None = None
 
 
 class TapePosition(Struct, frozen=True, gc=False):

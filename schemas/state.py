@@ -132,6 +132,33 @@ class Passport(Struct, frozen=True, array_like=True, gc=False):
     graduated_ms: int | None = None
 
 
+class Pending(Struct, frozen=True, array_like=True, gc=False):
+    """A price that waits for approval: the tape offset of its decision, until when it waits
+    (event time), and what exploration added to its log.
+    """
+
+    offset: int
+    wanted_minor: int
+    expires_ms: int
+    exogenous_log: float = 0.0
+
+
+class Rejected(Struct, frozen=True, array_like=True, gc=False):
+    """A price that a person rejected at a tape offset, and what held then.
+
+    It is not proposed again until one of these changes: the published price, the unit cost, the
+    robust rival price (by 3 % or more), whether there is stock, the policy (its first digits).
+    """
+
+    price_minor: int
+    offset: int
+    published_minor: int | None
+    unit_cost_minor: int | None
+    rival_minor: int | None
+    in_stock: bool
+    policy: str
+
+
 class SkuState(Struct, kw_only=True, array_like=True):
     """All that the fold keeps of one product, besides its catalogue entry.
 
@@ -173,6 +200,8 @@ class SkuState(Struct, kw_only=True, array_like=True):
     profit_per_day_milli: int = 0
     probe_cost_per_day_milli: int = 0
     first_traffic: FirstTraffic | None = None
+    pending: Pending | None = None
+    rejected: Rejected | None = None
 
 
 class FamilyMember(Struct, kw_only=True, array_like=True):
