@@ -4,6 +4,7 @@
 
 A multinomial logit on order lines by channel and price bin, pooled over a partition. Bins lie
 around the remembered price: a product that is dear at all times then says nothing about slopes.
+Segments of customers are learned in the same way, in a record of their own (`models.discounts`).
 """
 
 import math

@@ -10,11 +10,12 @@ from models import (
     breaker,
     coldstart,
     day_effects,
+    discounts,
     effects_book,
     exploration,
     returns_book,
 )
-from models.context import Context, Refused
+from models.context import Context, Refused, Request
 from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
 from models.partition import PartitionState
 from models.path import EPOCH
@@ -150,6 +151,8 @@ def operator_command(context: Context, event: OperatorCommand) -> None:
         partition.manifest.kill_switch_expires_ms = expires_ms if on else None
         if not on:
             _decide_all_anew(context, "kill switch off")
+        if on:
+            _withdraw_discounts(context, sorted(partition.offers), "kill switch")
         evidence = {"actor": event.actor, "reason": event.reason, "on": on}
         context.alert("kill_switch", None, f"kill switch {'on' if on else 'off'}", evidence)
         return
@@ -167,6 +170,7 @@ def _steer(context: Context, state: SkuState, event: OperatorCommand) -> None:
     if event.command == "breaker_trip":
         state.breaker = breaker.tripped(context.now_ms)
         context.partition.manifest.counts.breaker_trips += before != breaker.OPEN
+        _withdraw_discounts(context, [state.sku], "breaker: manual trip")
     else:
         state.breaker = breaker.reset(context.now_ms)
         context.ask(state, "breaker reset")
@@ -177,6 +181,12 @@ def _steer(context: Context, state: SkuState, event: OperatorCommand) -> None:
         f"{before} -> {state.breaker.state} by {event.actor}: {event.reason}",
         {"from": before, "to": state.breaker.state, "actor": event.actor},
     )
+
+
+def _withdraw_discounts(context: Context, skus: list[str], reason: str) -> None:
+    for sku in skus:
+        request = Request(sku, reason, context.offset, context.now_ms, context.clock_ms)
+        context.outputs.extend(discounts.withdraw(context.partition, request, reason))
 
 
 def engine_changed(context: Context, event: EngineChanged) -> None:
@@ -223,6 +233,8 @@ def _look(context: Context, state: SkuState) -> None:
         context.ask(state, state.decide_anew)
     elif breaker.cooled_down(state.breaker, context.now_ms, policy.breaker) != state.breaker:
         context.ask(state, "breaker cool-down")
+    elif discounts.renewal_is_due(partition, state, context.now_ms):
+        context.ask(state, "discount ends")
     state.decide_anew = None
     reschedule(partition, state)
 

@@ -120,8 +120,8 @@ def _expect(partition: PartitionState, rate_micro: int, now_ms: int) -> None:
     partition.touch("today")
 
 
-def ordered(partition: PartitionState, state: SkuState, channel: str) -> None:
-    """Count an order line of an open epoch: for the day, and for its channel."""
+def ordered(partition: PartitionState, state: SkuState, channel: str, segment: str) -> None:
+    """Count an order line of an open epoch: for the day, for its channel and its segment."""
     epoch, today = state.epoch, partition.today
     if epoch is None:
         return
@@ -129,6 +129,7 @@ def ordered(partition: PartitionState, state: SkuState, channel: str) -> None:
         today.orders += 1
     gap = 0.0 if state.market is None else epoch.ln_price - state.market.ln_price
     channels.count(today.channels, channel, gap)
+    channels.count(today.segments, segment, gap)
     partition.touch("today")
 
 
@@ -160,12 +161,15 @@ def new_day(partition: PartitionState, day: int) -> None:
             partition.touch("days")
         partition.day_factors = day_effects.in_use(partition.days)
         channels.new_day(partition.channels, today.channels)
+        channels.new_day(partition.segments, today.segments)
         searches.new_day(partition.searches, today)
         market_effects.new_day(partition)
         following.new_day(partition)
         partition.touch("channels")
+        partition.touch("segments")
         partition.touch("searches")
     today.orders, today.channels, today.searches = 0, {}, [0, 0, 0]
+    today.segments = {}
     today.expected_micro = today.rate_micro
     partition.touch("today")
 

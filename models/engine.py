@@ -12,7 +12,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 
-from models import control_events
+from models import control_events, discounts
 from models.context import Context, Output, Placed, Request, alert
 from models.fold import admit, observe
 from models.partition import PartitionState, StateRecord
@@ -207,6 +207,7 @@ class PartitionEngine:
             self._waiting[found.entry.family] = None
         else:
             self._block(request, found)
+            self._outputs.extend(discounts.withdraw(self.state, request, found))
 
     def _drain(self) -> None:
         """Price until no decision waits, and no record behind one."""
@@ -224,8 +225,11 @@ class PartitionEngine:
             self._observe(admitted)
 
     def _price(self, posed: list[Posed]) -> None:
-        for one in self.priced(posed):
-            self._outputs.extend(settle(self.state, *one))
+        wishes = discounts.wishes(self.state, self.kernel, posed)
+        for one, wished in zip(self.priced(posed), wishes, strict=True):
+            settled = settle(self.state, *one)
+            self._outputs.extend(settled)
+            self._outputs.extend(discounts.settle(self.state, one.posed, one.path, wished, settled))
 
     def priced(self, posed: list[Posed]) -> list[Priced]:
         """Price posed decisions together; the state is only read."""

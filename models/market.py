@@ -148,9 +148,9 @@ def count_on(partition: PartitionState, state: SkuState, now_ms: int) -> None:
 def reschedule(partition: PartitionState, state: SkuState) -> None:
     """Set when the product is next looked at, from its state alone.
 
-    Whichever comes first: the end of its epoch, the end of its breaker's cool-down, or at once
-    where it is to be decided anew. Being a function of the state, it does not matter how many
-    changes of the state were made before it was called.
+    Whichever comes first: the end of its epoch, the end of its breaker's cool-down, the renewal
+    of a discount, or at once where it is to be decided anew. Being a function of the state, it does
+    not matter how many changes of the state were made before it was called.
     """
     policy = partition.policy.decision
     ends: list[int] = [0] if state.decide_anew is not None else []
@@ -164,6 +164,10 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
     cool_ms = breaker.cool_down_ends_ms(state.breaker, partition.policy.breaker)
     if cool_ms is not None:
         ends.append(next_round(cool_ms, policy))
+    offers = partition.offers.get(state.sku)
+    if offers is not None:
+        renew_ms = min(offer.renew_ms for offer in offers.standing.values())
+        ends.append(next_round(renew_ms, policy))
     partition.schedule(state, min(ends, default=None))
 
 

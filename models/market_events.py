@@ -53,7 +53,7 @@ def order_placed(
         state.late_orders += 1
     else:
         state.epoch = counted
-        effects_book.ordered(context.partition, state, event.channel)
+        effects_book.ordered(context.partition, state, event.channel, event.segment)
         count_on(context.partition, state, context.now_ms)
         if counted.orders % FAST_SALES_LOOK_EVERY == 0:
             _look_at_rate_of_sale(context, state, entry)

@@ -30,6 +30,7 @@ from schemas.state import (
     FamilyMember,
     GateEntry,
     Manifest,
+    Offers,
     Promotion,
     SkuState,
 )
@@ -42,7 +43,7 @@ It only looks on: nothing it does may reach the state."""
 MANIFEST_KEY = b"manifest"
 PACKED = ("sku", "member")  # the records with many numbers
 SHARED_RECORDS = (
-    "channels", "days", "policy", "prior", "promotions", "returns", "searches", "today",
+    "channels", "days", "policy", "prior", "promotions", "returns", "searches", "segments", "today",
 )  # fmt: skip
 
 
@@ -72,10 +73,12 @@ class PartitionState:
         self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
         self.cohorts_by_day: dict[int, dict[tuple[str, str], None]] = {}
         self.effects: dict[str, CategoryEffects] = {}
+        self.offers: dict[str, Offers] = {}
         self.today = Today()
         self.days = DayEffects()
         self.day_factors = day_effects.in_use(self.days)
         self.channels = ChannelEffects()
+        self.segments = ChannelEffects()
         self.searches = SearchEffect()
         self.promotions: tuple[Promotion, ...] = ()
         self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
@@ -185,6 +188,7 @@ class PartitionState:
         keys += [f"member/{sku}" for sku in self.members]
         keys += [f"cohort/{sku}/{name}" for sku, named in self.cohorts.items() for name in named]
         keys += [f"effects/{category}" for category in self.effects]
+        keys += [f"offers/{sku}" for sku in self.offers]
         records = []
         for key in sorted(keys):
             value = self._encode(key)
@@ -215,7 +219,9 @@ class PartitionState:
             found = self.cohorts.get(sku, {}).get(name)
         elif kind == "effects":
             found = self.effects[rest]
-        elif kind in ("channels", "days", "searches", "today"):
+        elif kind == "offers":
+            found = self.offers.get(rest)
+        elif kind in ("channels", "days", "searches", "segments", "today"):
             found = getattr(self, kind)
         elif kind == "policy":
             found = PolicyRecord(self.policy_text)
@@ -283,6 +289,10 @@ class PartitionState:
             self.day_factors = day_effects.in_use(self.days)
         elif kind == "channels":
             self.channels = msgspec.json.decode(value, type=ChannelEffects)
+        elif kind == "segments":
+            self.segments = msgspec.json.decode(value, type=ChannelEffects)
+        elif kind == "offers":
+            self.offers[rest] = msgspec.json.decode(value, type=Offers)
         elif kind == "searches":
             self.searches = msgspec.json.decode(value, type=SearchEffect)
         elif kind == "today":

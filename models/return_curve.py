@@ -108,6 +108,7 @@ def curve(
     ln_rival: float | None = None,
     r_min: float = RETURN_RATE_MIN,
     r_max: float = RETURN_RATE_MAX,
+    segment: str | None = None,
 ) -> ReturnCurve:
     """Return rate of a product as a curve in ln(P / P_ref), for the objective.
 
@@ -120,6 +121,7 @@ def curve(
     month : of the decision, 1 to 12
     ln_rival : ln(P_c / P_ref)
     r_min, r_max : bounds of R, 0 <= r_min < r_max < 1
+    segment : the curve of its customers alone; None: of all as they are mixed
 
     Raises
     ------
@@ -128,6 +130,8 @@ def curve(
     if not 0.0 <= r_min < r_max < 1.0:
         raise ValueError(f"r_min, r_max were {r_min}, {r_max}; expected 0 <= r_min < r_max < 1")
     mix = sorted(level.segments.items()) if level is not None else []
+    if segment is not None:
+        mix = [(segment, 1.0)]
     total = sum(units for _, units in mix)
     shares: list[tuple[str | None, float]] = (
         [(name, units / total) for name, units in mix] if total > 0.0 else [(None, 1.0)]

@@ -13,12 +13,13 @@ import msgspec
 
 from schemas.errors import EngineError
 from schemas.events import SOURCE_TYPES, EngineChanged, Event
-from schemas.outputs import Alert, PriceDecided
+from schemas.outputs import Alert, DiscountOffered, PriceDecided
 from schemas.tape import TapeRecord
 from schemas.topics import (
     ALERTS,
     CONTROLS,
     DEAD_LETTER,
+    DISCOUNTS,
     PRICES,
     PRICES_LATEST,
     ROUTES,
@@ -42,6 +43,7 @@ MESSAGE_TYPES: dict[str, type[msgspec.Struct]] = {
     **SOURCE_EVENTS,
     "engine_changed": EngineChanged,
     "price_decided": PriceDecided,
+    "discount_offered": DiscountOffered,
     "alert": Alert,
     "tape_record": TapeRecord,
 }
@@ -74,6 +76,9 @@ UNITS = {
     "coefficient_sd": "standard deviation of the coefficient, no unit",
     "log_demand": "natural logarithm of a factor on demand",
     "elasticity_sd": "standard deviation of the elasticity, no unit",
+    "elasticity_beside_average": "the segment's elasticity less the average of all, no unit",
+    "elasticity_beside_average_sd": "standard deviation of that difference, no unit",
+    "return_rate_of_all": "share, 0 to 1",
     "rate": "share of units sold, 0 to 1",
     "rate_sd": "standard deviation of the return rate, 0 to 1",
     "logit_slope": "d logit(return rate) / d ln(price), no unit",
@@ -206,6 +211,7 @@ def _messages_of(topic: Topic) -> list[str]:
         STATE: ["state_record"],
         PRICES: ["price_decided"],
         PRICES_LATEST: ["price_decided"],
+        DISCOUNTS: ["discount_offered"],
         ALERTS: ["alert"],
         DEAD_LETTER: ["dead_letter"],
     }

@@ -63,7 +63,8 @@ class Today(Struct, kw_only=True):
 
     ``rate_micro``: order lines a day, in millionths, that the open epochs of known products expect
     on a day like any other; ``expected_micro``: what that comes to over the day; ``orders``: their
-    order lines. ``channels``: order lines by channel and bin of ln(P / P_mem).
+    order lines. ``channels``: order lines by channel and bin of ln(P / P_mem); ``segments``: the
+    same by segment of customers.
     """
 
     orders: int = 0
@@ -71,6 +72,7 @@ class Today(Struct, kw_only=True):
     expected_micro: int = 0
     channels: dict[str, list[int]] = {}
     searches: list[int] = field(default_factory=lambda: [0, 0, 0])
+    segments: dict[str, list[int]] = {}
 
 
 class SearchEffect(Struct, kw_only=True):
@@ -96,10 +98,11 @@ class DayEffects(Struct, kw_only=True):
 
 
 class ChannelEffects(Struct, kw_only=True):
-    """Order lines so far by channel and price bin, the fitted logits, and the slopes in use.
+    """Order lines so far by channel (or segment) and price bin, the fitted logits, and the slopes.
 
     ``level`` and ``slope`` are parameters of the multinomial logit; ``shares`` and ``effects`` are
     each channel's share of demand at the remembered price, and its elasticity beside the average.
+    Segments of customers have a record of their own, of the same kind.
     """
 
     counts: dict[str, list[float]] = {}

@@ -235,6 +235,58 @@ class PriceDecided(
     exploration_cost_per_day_minor: float = 0.0
 
 
+class SegmentView(Struct, frozen=True, kw_only=True, gc=False):
+    """What a discount rests on: the segment as a whole, never a person of it.
+
+    ``orders`` are the segment's order lines that the pool of its tape partition remembers;
+    ``elasticity`` is the product's own and the segment's part in it, ``elasticity_beside_average``,
+    as far as that is known; ``return_rate`` at the discounted price. ``best_price_minor`` is where
+    the objective were highest if all customers were like these, ``best_price_of_all_minor`` the
+    same for all as they are.
+    """
+
+    orders: int
+    elasticity: float
+    elasticity_beside_average: float
+    elasticity_beside_average_sd: float
+    return_rate: float
+    return_rate_of_all: float
+    best_price_minor: float
+    best_price_of_all_minor: float
+    floor_minor: float
+    unit_cost_minor: int
+    kept_share: float
+
+
+class DiscountOffered(
+    Struct, frozen=True, kw_only=True, tag_field="type", tag="discount_offered", gc=False
+):
+    """A discount for the customers of a segment, beside the one list price for all.
+
+    It holds while that list price is shown, and replaces what was offered to the segment before.
+    ``withdrawn``: none is offered any more, ``amount_minor`` is 0. ``disclosure`` is to be shown
+    with it: Directive 2011/83/EU art. 6(1)(ea).
+    """
+
+    discount_id: str
+    sku: str
+    segment: str
+    status: Literal["offered", "withdrawn"]
+    amount_minor: int
+    currency: str
+    list_price_minor: int | None
+    discounted_minor: int | None
+    market: str | None
+    disclosure: str | None
+    valid_from: str
+    valid_until: str | None
+    reasons: tuple[str, ...]
+    evidence: SegmentView | None
+    tape: TapePosition
+    engine: str
+    policy_sha256: str
+
+
 class Alert(Struct, frozen=True, kw_only=True, tag_field="type", tag="alert", gc=False):
     """Something a person should know: a breaker moved, a product cannot be priced."""
 

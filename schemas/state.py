@@ -13,6 +13,8 @@ key                       record
 ``effects/<category>``    `CategoryEffects`: what a category's products share
 ``days`` ``channels``     `DayEffects` with the calendar, `ChannelEffects`
 ``searches`` ``today``    `SearchEffect`, `Today`: counts since the last day tick
+``segments``              `ChannelEffects` of the customers' segments
+``offers/<SKU>``          `Offers`: discounts by segment that stand
 ``promotions``            planned reductions
 ``manifest``              `Manifest`: position, clock, what was read, counts; always last
 ========================  ==========================================================
@@ -215,6 +217,22 @@ class FamilyMember(Struct, kw_only=True, array_like=True):
     effects: CrossEffects | None = None
     began_ms: int = 0
     began: tuple[PriceSums, ...] = ()
+
+
+class Offer(Struct, frozen=True, gc=False):
+    """A segment's discount as last offered: it holds beside that list price, until then."""
+
+    amount_minor: int
+    list_price_minor: int
+    until_ms: int
+    renew_ms: int
+
+
+class Offers(Struct, kw_only=True):
+    """A product's standing discounts, by segment."""
+
+    sku: str
+    standing: dict[str, Offer]
 
 
 class Promotion(Struct, frozen=True, kw_only=True, gc=False):

@@ -79,6 +79,12 @@ PRICES_LATEST = Topic(
 ALERTS = Topic(
     name="alerts", about="breaker, blocked products", key="SKU", retention_ms=30 * DAY_MS
 )
+DISCOUNTS = Topic(
+    name="discounts",
+    about="personal discounts by segment, beside the one list price",
+    key="SKU",
+    retention_ms=FOREVER_MS,
+)
 DEAD_LETTER = Topic(
     name="dead-letter",
     about="input that could not be accepted, whole, with the reason",
@@ -88,4 +94,4 @@ DEAD_LETTER = Topic(
 )
 
 SOURCES = (ORDERS, RETURNS, COMPETITOR_PRICES, INVENTORY, TRAFFIC, PRODUCTS, CONTROLS)
-TOPICS = (*SOURCES, TAPE, ROUTES, STATE, PRICES, PRICES_LATEST, ALERTS, DEAD_LETTER)
+TOPICS = (*SOURCES, TAPE, ROUTES, STATE, PRICES, PRICES_LATEST, DISCOUNTS, ALERTS, DEAD_LETTER)

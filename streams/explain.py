@@ -18,6 +18,7 @@ from schemas.money import format_minor, minor_digits
 from schemas.outputs import (
     Alert,
     DecisionRecord,
+    DiscountOffered,
     MarketEffect,
     PassportView,
     PriceDecided,
@@ -37,6 +38,7 @@ class Explanation(msgspec.Struct, kw_only=True):
     decision: PriceDecided | None
     blocked: str | None
     breaker: str | None
+    discounts: tuple[DiscountOffered, ...] = ()
 
 
 class _Keyed(msgspec.Struct):
@@ -61,7 +63,14 @@ def explain_from_kafka(settings: Any, sku: str, version: int | None) -> Explanat
                 found = decision
         for value in _keyed(consumer, settings, topics.ALERTS.name, sku):
             alerts.append(msgspec.json.decode(value, type=Alert))
-    return _explanation(sku, version, found, alerts)
+        offers = {
+            offer.segment: offer
+            for value in _keyed(consumer, settings, topics.DISCOUNTS.name, sku)
+            for offer in (msgspec.json.decode(value, type=DiscountOffered),)
+        }
+    explained = _explanation(sku, version, found, alerts)
+    explained.discounts = tuple(offers[segment] for segment in sorted(offers))
+    return explained
 
 
 def explain_from_file(path: Path, sku: str, version: int | None) -> Explanation:
@@ -140,7 +149,24 @@ def explanation_text(found: Explanation) -> RenderableType:
         parts.extend(_decision_parts(found.decision))
     if found.breaker is not None:
         parts.append(f"\nLast change of its circuit breaker: {found.breaker}")
+    offered = [_discount(offer) for offer in found.discounts if offer.status == "offered"]
+    if offered:
+        parts.append("\nDiscounts beside the list price: " + "; ".join(offered))
     return Group(*parts)
+
+
+def _discount(offer: DiscountOffered) -> str:
+    amount = _money(offer.amount_minor, offer.currency)
+    beside = _money(offer.list_price_minor, offer.currency)
+    until = "" if offer.valid_until is None else f" until {offer.valid_until[:16]}"
+    text = f"{offer.segment} {amount} off {beside}{until.replace('T', ' ')}"
+    if offer.evidence is None:
+        return text
+    seen = offer.evidence
+    return (
+        f"{text} (elasticity {seen.elasticity:.2f}, "
+        f"{seen.elasticity_beside_average:+.2f} beside all; returns {seen.return_rate:.0%})"
+    )
 
 
 def _decision_parts(decision: PriceDecided) -> list[RenderableType]:

@@ -19,10 +19,11 @@ from typing import Any
 import msgspec
 from aiokafka.errors import IllegalStateError
 
+from models import discount_gate
 from models.gate import decision_is_sound
 from schemas.errors import EngineError, PricemakerError
-from schemas.outputs import PriceDecided
-from schemas.topics import PRICES, PRICES_LATEST
+from schemas.outputs import DiscountOffered, PriceDecided
+from schemas.topics import DISCOUNTS, PRICES, PRICES_LATEST
 from streams.lanes import Lane
 from streams.outbox import GateBreach, OutputRecord
 from streams.recovery import Held, NoLongerOurs, Recovery
@@ -30,6 +31,7 @@ from streams.transport import App, Chunk
 
 PRICED_TOPICS = frozenset({PRICES.name, PRICES_LATEST.name})
 _decision = msgspec.json.Decoder(PriceDecided)
+_discount = msgspec.json.Decoder(DiscountOffered)
 
 
 class Pricer:
@@ -117,23 +119,34 @@ class Pricer:
 
 
 def publisher_gate(output: OutputRecord) -> None:
-    """The outbox's last look at a price, from the bytes that are about to leave.
+    """The outbox's last look at a price or discount, from the bytes that are about to leave.
 
     Raises
     ------
     GateBreach : the price would sell below cost, or past an open breaker; the worker ends
     """
-    if output.topic not in PRICED_TOPICS or output.value is None:
+    if output.value is None:
         return
-    decision = _decision.decode(output.value)
-    reasons = decision_is_sound(decision)
+    decision: PriceDecided | DiscountOffered
+    if output.topic in PRICED_TOPICS:
+        decision = _decision.decode(output.value)
+        reasons = decision_is_sound(decision)
+    elif output.topic == DISCOUNTS.name:
+        decision = _discount.decode(output.value)
+        reasons = discount_gate.is_sound(decision)
+    else:
+        return
     if reasons:
         raise GateBreach(
             "gate_breach",
             f"a price for sku {decision.sku!r} must not leave: {'; '.join(reasons)}.",
             where=f"tape[{decision.tape.partition}]@{decision.tape.offset}",
             field="price_minor",
-            value=decision.price_minor,
+            value=(
+                decision.price_minor
+                if isinstance(decision, PriceDecided)
+                else decision.discounted_minor
+            ),
             expected="a price that passes the gate, or status held",
             fix="This is a bug: nothing of the batch was sent. Keep the tape and report it.",
         )

@@ -242,7 +242,7 @@ def _versions(evidence: Evidence) -> Iterator[str]:
 def _same_bytes(evidence: Evidence, folds: dict[int, Folded]) -> Iterator[str]:
     """What was published is what the fold gives: key, value and headers of every record."""
     published: Counter[Any] = Counter()
-    for topic in ("prices", "prices-latest", "alerts", "dead-letter"):
+    for topic in ("prices", "prices-latest", "discounts", "alerts", "dead-letter"):
         for record in evidence.topics[topic]:
             if (b"fold" in dict(record.headers).values()) or topic != "dead-letter":
                 published[(topic, record.key, record.value, record.headers)] += 1

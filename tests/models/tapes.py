@@ -16,7 +16,7 @@ from models.simulator_truth import ShopSettings
 from models.tile import Kernel
 from schemas import tape
 from schemas.events import SOURCE_TYPES, EngineChanged, MoneyEvent, SkuEvent, rfc3339
-from schemas.outputs import Alert, PriceDecided
+from schemas.outputs import Alert, DiscountOffered, PriceDecided
 from schemas.policy import policy_sha256
 from schemas.tape import Source
 from streams.tape_builder import TapeBuilder
@@ -110,6 +110,7 @@ class Seen(NamedTuple):
     latest: list[PriceDecided]
     alerts: list[Alert]
     letters: list[Letter]
+    discounts: list[DiscountOffered]
 
     @property
     def decision(self) -> PriceDecided:
@@ -118,7 +119,7 @@ class Seen(NamedTuple):
         return found
 
 
-NOTHING = Seen([], [], [], [])
+NOTHING = Seen([], [], [], [], [])
 
 
 class Partition:
@@ -160,7 +161,7 @@ def keep(stored: dict[bytes, bytes], batch: Batch) -> None:
 
 def seen(batch: Batch) -> Seen:
     """A batch's outputs, decoded, by topic."""
-    found = Seen([], [], [], [])
+    found = Seen([], [], [], [], [])
     for output in batch.outputs:
         if output.topic == "prices":
             found.decisions.append(msgspec.json.decode(output.value, type=PriceDecided))
@@ -168,6 +169,8 @@ def seen(batch: Batch) -> Seen:
             found.latest.append(msgspec.json.decode(output.value, type=PriceDecided))
         elif output.topic == "alerts":
             found.alerts.append(msgspec.json.decode(output.value, type=Alert))
+        elif output.topic == "discounts":
+            found.discounts.append(msgspec.json.decode(output.value, type=DiscountOffered))
         else:
             assert output.topic == "dead-letter"
             headers = {name: value.decode() for name, value in output.headers}
@@ -218,6 +221,18 @@ def _spice(shop: Shop, step: int) -> list[tuple[str, bytes]]:
     return found
 
 
+DISCOUNTS = """
+[discounts]
+segments = ["new", "returning"]
+market = "DE"
+disclosure = "personalised by automated means"
+depth_ratio_min = 0.0001
+[breaker]
+established_orders = 3
+inelastic_probability_max = 0.9
+"""
+
+
 def _happenings(shop: Shop, now_ms: int) -> dict[int, list[tuple[str, dict[str, Any]]]]:
     sku = shop.catalogue.skus
     family = shop.catalogue.families[5] or sku[5]
@@ -243,7 +258,7 @@ def _happenings(shop: Shop, now_ms: int) -> dict[int, list[tuple[str, dict[str, 
         46: [("cost_changed", {"sku": sku[3], "unit_cost_minor": 2500})],
         50: [("product_retired", {"sku": sku[4]})],
         56: [("product_listed", {"sku": sku[4], "family": shop.catalogue.families[4]})],
-        60: [("policy_published", policy(""))],
+        60: [("policy_published", policy(DISCOUNTS))],
         64: [_command("breaker_trip", kind="family", name=family)],
         68: [_command("breaker_reset", kind="family", name=family)],
     }  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 
 from models.tile import Kernel
 from schemas.events import rfc3339
-from tests.models.tapes import Partition, Seen, at, event, policy
+from tests.models.tapes import NOTHING, Partition, Seen, at, event, policy
 
 WAITS_ON_5_PERCENT = "[approval]\nmove_ratio_min = 0.05\nexpires_hours = 24\n"
 
@@ -145,7 +145,7 @@ def test_only_this_partitions_products_are_answered_here(shop: Partition) -> Non
         "operator_command", at(hours=26), command="approve", price_id="7-3-B",
         scope={"kind": "sku", "name": "B"},
     )  # fmt: skip
-    assert found == Seen([], [], [], [])
+    assert found == NOTHING
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_asyncapi_has_every_topic_and_source_event() -> None:
         tags = [kind.__struct_config__.tag for kind in kinds]
         assert list(channels[topic]["messages"]) == tags
         assert f"receive_{topic.replace('-', '_')}" in ASYNCAPI["operations"]
-    for topic in ("prices", "prices_latest", "alerts", "dead_letter"):
+    for topic in ("prices", "prices_latest", "discounts", "alerts", "dead_letter"):
         assert ASYNCAPI["operations"][f"send_{topic}"]["action"] == "send"
 
 

@@ -11,7 +11,7 @@ from models.partition import PolicyRecord, PromotionsRecord
 from schemas.codec import canonical
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.learned import DemandPrior, ReturnCohort, ReturnPool
-from schemas.outputs import Alert, PriceDecided
+from schemas.outputs import Alert, DiscountOffered, PriceDecided
 from schemas.state import (
     STATE_VERSION,
     BreakerState,
@@ -20,6 +20,7 @@ from schemas.state import (
     FamilyMember,
     GateEntry,
     Manifest,
+    Offers,
     SkuState,
 )
 
@@ -39,6 +40,8 @@ STATE_RECORDS: dict[str, Any] = {
     "days": DayEffects,
     "channels": ChannelEffects,
     "searches": SearchEffect,
+    "segments": ChannelEffects,
+    "offers": Offers,
     "today": Today,
     "manifest": Manifest,
 }
@@ -58,6 +61,11 @@ def test_a_state_record_is_read_and_written_again_whole(kind: str) -> None:
 def test_a_decision_is_read_and_written_again_whole() -> None:
     golden = canonical(read("outputs", "price_decided"))
     assert canonical(msgspec.json.decode(golden, type=PriceDecided)) == golden
+
+
+def test_a_discount_is_read_and_written_again_whole() -> None:
+    golden = canonical(read("outputs", "discount_offered"))
+    assert canonical(msgspec.json.decode(golden, type=DiscountOffered)) == golden
 
 
 def test_there_is_a_file_of_every_kind() -> None:

@@ -22,7 +22,7 @@ WAIT_S = 60.0
 def test_a_worker_prices_a_shop_on_the_embedded_broker() -> None:
     with EmbeddedBroker() as broker:
         settings = settings_for(broker.bootstrap, "")
-        assert [f.problem for f in admin.check_topics(settings, embedded=True)] == [None] * 14
+        assert [f.problem for f in admin.check_topics(settings, embedded=True)] == [None] * 15
         assert admin.tape_partitions(settings) == PARTITIONS
         shop = Shop(settings)
         with WorkerThread(settings, CountingFactory(), embedded=True) as worker:

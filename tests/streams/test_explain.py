@@ -247,6 +247,7 @@ def test_the_last_decision_unless_another_version_is_asked_for(tmp_path: Path) -
         result = explain("A", "--file", path, "--json", *options)
         assert json.loads(result.stdout) == {
             "sku": "A", "decision": decision(version), "blocked": None, "breaker": None,
+            "discounts": [],
         }  # fmt: skip
 
 
