@@ -75,6 +75,13 @@ def make_catalogue(skus: int, seed: int = 1) -> Floats:
         exact_small_stock=np.ones(skus),
         lower=np.full(skus, 0.5),
         upper=np.full(skus, 2.5),
+        partner_profit_up=np.zeros(skus),
+        partner_elasticity_up=np.zeros(skus),
+        partner_profit_down=np.zeros(skus),
+        partner_elasticity_down=np.zeros(skus),
+        price_weight=np.ones(skus),
+        cost_weight=np.ones(skus),
+        unit_weight=np.zeros(skus),
     )  # type: ignore[arg-type]
     return np.array(row)
 

@@ -30,6 +30,10 @@ class Greeks(NamedTuple):
     elasticity_slope: float  # d Pi / d eps
     level_slope: float  # d Pi / d b, b the log of the demand level
     price_stock: float | None  # d2 Pi / d P d q
+    cost_slope: float  # d Pi / d C, the shares h / C and v / C held
+    handling_slope: float  # d Pi / d c_r
+    return_slope: float  # d Pi / d r_0, r_0 the return rate's intercept in logits
+    rival_slope: float  # d Pi / d ln P_c, through the rival's threshold
 
 
 class _Bumped(NamedTuple):
@@ -42,6 +46,12 @@ class _Bumped(NamedTuple):
     demand_per_day: Array
     level_variance: Array
     return_rate_sd: Array
+    unit_cost: Array
+    holding_cost_per_day: Array
+    continuation_value: Array
+    return_cost: Array
+    return_intercept: Array
+    rival_tau: Array
 
 
 def objective_and_slope(price: Array, row: Row, fixed: Fixed) -> tuple[Array, Array]:
@@ -83,6 +93,8 @@ def greeks_at(price: Array, row: Row) -> tuple[Terms, tuple[Array, ...]]:
     known = elasticity_sd == 0.0
     correlated = row.level_elasticity_covariance / jnp.where(known, 1.0, elasticity_sd)
     per_sd = 2.0 * log_price * (jnp.where(known, 0.0, correlated) + log_price * elasticity_sd)
+    beside_cost = row.holding_cost_per_day * first.holding_cost_per_day
+    beside_cost += row.continuation_value * first.continuation_value
     greeks = {
         "delta": slope / price,
         "gamma": (curvature - slope) / jnp.square(price),
@@ -95,6 +107,10 @@ def greeks_at(price: Array, row: Row) -> tuple[Terms, tuple[Array, ...]]:
         "elasticity_slope": first.elasticity,
         "level_slope": first.demand_per_day * row.demand_per_day,
         "price_stock": second.stock,
+        "cost_slope": first.unit_cost + beside_cost / row.unit_cost,
+        "handling_slope": first.return_cost,
+        "return_slope": first.return_intercept,
+        "rival_slope": first.rival_tau,  # a log too: the threshold lies at ln P_c + tau
     }
     return parts, tuple(greeks[name] for name in Greeks._fields)
 
@@ -102,8 +118,9 @@ def greeks_at(price: Array, row: Row) -> tuple[Terms, tuple[Array, ...]]:
 def to_minor(greeks: Greeks, reference_price_minor: float) -> Greeks:
     """Return normalised Greeks in minor units of the reference price's currency.
 
-    Profit scales with the reference price and price does too, so ``delta``, ``vanna`` and
-    ``price_stock`` keep their value (units, units, and no unit), and ``gamma`` is divided.
+    Profit scales with the reference price, and price and costs do too, so ``delta``, ``vanna``,
+    ``price_stock``, ``cost_slope`` and ``handling_slope`` keep their value (units, but for
+    ``price_stock``, which has none), and ``gamma`` is divided.
     """
     unit = reference_price_minor
     return Greeks(
@@ -118,4 +135,8 @@ def to_minor(greeks: Greeks, reference_price_minor: float) -> Greeks:
         elasticity_slope=greeks.elasticity_slope * unit,
         level_slope=greeks.level_slope * unit,
         price_stock=greeks.price_stock,
+        cost_slope=greeks.cost_slope,
+        handling_slope=greeks.handling_slope,
+        return_slope=greeks.return_slope * unit,
+        rival_slope=greeks.rival_slope * unit,
     )

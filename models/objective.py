@@ -57,6 +57,50 @@ class Row(NamedTuple):
     exact_small_stock: float  # 1.0 or 0.0: sum the negative binomial while stock <= 8
     lower: float  # bounds of the search, 0 < lower < upper
     upper: float
+    # What partners of the family earn a day at this row's reference price, their prices fixed, and
+    # how that moves with this row's price: A P^c, c = d ln units / d ln price of their demand.
+    partner_profit_up: float = 0.0  # of those who sell more as this one gets dearer (c > 0)
+    partner_elasticity_up: float = 0.0
+    partner_profit_down: float = 0.0  # of those who sell less (c < 0)
+    partner_elasticity_down: float = 0.0
+    price_weight: float = 1.0  # what is maximised, see weights()
+    cost_weight: float = 1.0
+    unit_weight: float = 0.0
+
+
+class Weights(NamedTuple):
+    """What a kept unit counts: price_weight a P - cost_weight C + unit_weight C.
+
+    ``cost_weight`` also weighs the handling of returns and what leftovers cost.
+    """
+
+    price_weight: float
+    cost_weight: float
+    unit_weight: float
+
+
+#: Where the last units no longer move (stock is short), profit decides.
+TIE_BREAK = 1e-3
+
+_WEIGHTS = {
+    "profit": Weights(1.0, 1.0, 0.0),
+    "revenue": Weights(1.0, 0.0, 0.0),
+    "units": Weights(TIE_BREAK, TIE_BREAK, 1.0),
+}
+
+
+def weights(maximise: str) -> Weights:
+    """Return the row's weights for a policy's ``objective.maximise``.
+
+    ``revenue`` is what the shop keeps of sales after refunds. ``units`` are units kept by buyers,
+    each valued at the unit cost, which keeps the objective an amount of money; a thousandth of
+    the profit is added, so that a price that sells out anyway is not given away.
+
+    Raises
+    ------
+    KeyError : not ``profit``, ``revenue`` or ``units``
+    """
+    return _WEIGHTS[maximise]
 
 
 #: A harmless valid row: it fills the unused places of a tile.
@@ -103,21 +147,27 @@ class Fixed(NamedTuple):
     limited: Array  # bool
     exact: Array  # bool
     overage: ArrayLike  # C + h T - v, cost of a unit left
+    weighted_overage: ArrayLike  # the same in the objective
+    weighted_share: ArrayLike  # price_weight a
+    weighted_cost: ArrayLike  # (cost_weight - unit_weight) C
+    weighted_handling: ArrayLike  # cost_weight c_r
     value_risk: ArrayLike  # gamma/2 w^2 T C / L*
     variance_floor: Array  # (1e-6 C)^2, keeps the derivative of the square root finite
+    partner_up: ArrayLike  # T times the partners' profits a day
+    partner_down: ArrayLike
 
 
 class Terms(NamedTuple):
     """The objective and what it is made of, at one price."""
 
-    objective: Array  # Pi, after the risk terms
-    expected_profit: Array  # m S - (C + h T - v) L, before them
+    objective: Array  # Pi: what is maximised, after the risk terms, with what partners earn
+    expected_profit: Array  # m S - (C + h T - v) L, whatever is maximised
     mean_demand: Array  # Q, units over the horizon
     expected_sales: Array  # S, units over the horizon
     sales_fill: Array  # N(-d1), the share of a small demand rise that is sold
     return_rate: Array  # R
     margin: Array  # m, per unit sold, after returns
-    profit_sd: Array  # sqrt(Var)
+    profit_sd: Array  # sqrt(Var), of what is maximised
 
 
 def fixed_parts(row: Row) -> Fixed:
@@ -127,6 +177,7 @@ def fixed_parts(row: Row) -> Fixed:
     small = (stock <= SMALL_STOCK_UNITS_MAX) & (jnp.asarray(row.exact_small_stock) > 0.5)
     holding = row.holding_cost_per_day * row.horizon_days
     risk = 0.5 * row.risk_aversion * row.value_volatility**2 * row.horizon_days
+    overage = row.unit_cost + holding - row.continuation_value
     return Fixed(
         log_demand=jnp.log(row.demand_per_day * row.horizon_days),
         log_threshold=jnp.log(row.rival_price) + row.rival_tau,
@@ -134,9 +185,15 @@ def fixed_parts(row: Row) -> Fixed:
         log_stock=jnp.log(stock),
         limited=limited,
         exact=limited & small,
-        overage=row.unit_cost + holding - row.continuation_value,
+        overage=overage,
+        weighted_overage=row.cost_weight * overage,
+        weighted_share=row.price_weight * row.kept_share,
+        weighted_cost=(row.cost_weight - row.unit_weight) * row.unit_cost,
+        weighted_handling=row.cost_weight * row.return_cost,
         value_risk=risk * row.unit_cost / row.target_leftover,
         variance_floor=jnp.square(1e-6 * row.unit_cost),
+        partner_up=row.horizon_days * row.partner_profit_up,
+        partner_down=row.horizon_days * row.partner_profit_down,
     )
 
 
@@ -222,6 +279,8 @@ def terms(log_price: Array, row: Row, fixed: Fixed) -> Terms:
     return_rate = row.return_min + (row.return_max - row.return_min) * sigmoid(score)
     earned = row.kept_share * price - row.unit_cost
     margin = earned * (1.0 - return_rate) - row.return_cost * return_rate
+    counted = fixed.weighted_share * price - fixed.weighted_cost
+    worth = counted * (1.0 - return_rate) - fixed.weighted_handling * return_rate
 
     # Unlimited rows take a spread of their own, so that the branch they mask stays finite.
     spread = jnp.sqrt(log1p(jnp.where(fixed.limited, dispersion, 1.0) + 1.0 / mean))
@@ -234,15 +293,17 @@ def terms(log_price: Array, row: Row, fixed: Fixed) -> Terms:
     left = jnp.where(fixed.limited, fixed.stock - sales, 0.0)
     off_target = jnp.where(fixed.limited, left - row.target_leftover, 0.0)
     variance = (
-        jnp.square(margin * mean * fill) * dispersion
-        + jnp.square((earned + row.return_cost) * sales * row.return_rate_sd)
+        jnp.square(worth * mean * fill) * dispersion
+        + jnp.square((counted + fixed.weighted_handling) * sales * row.return_rate_sd)
         + fixed.variance_floor
     )
     profit_sd = jnp.sqrt(variance)
     expected_profit = margin * sales - fixed.overage * left
-    objective = (
-        expected_profit - fixed.value_risk * jnp.square(off_target) - row.risk_aversion * profit_sd
-    )
+    own = worth * sales - fixed.weighted_overage * left
+    own = own - fixed.value_risk * jnp.square(off_target) - row.risk_aversion * profit_sd
+    partners = fixed.partner_up * jnp.exp(row.partner_elasticity_up * log_price)
+    partners += fixed.partner_down * jnp.exp(row.partner_elasticity_down * log_price)
+    objective = jnp.asarray(own + partners)
     return Terms(objective, expected_profit, mean, sales, fill, return_rate, margin, profit_sd)
 
 

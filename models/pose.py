@@ -7,7 +7,7 @@ from models import breaker, coldstart, cross_effects, demand, effects_book, fami
 from models.context import Request
 from models.liability import Liability, ReturnCosts, open_liability
 from models.market import RivalView, log_rival, rival_view
-from models.objective import PADDING, Row
+from models.objective import PADDING, Row, weights
 from models.partition import PartitionState
 from models.return_curve import ReturnCurve, curve
 from models.return_features import month_of_ms
@@ -172,6 +172,7 @@ def _money_row(row: Row, goal: ObjectivePolicy, cost: float) -> Row:
         risk_aversion=goal.risk_aversion,
         value_volatility=goal.value_volatility_per_sqrt_day,
         exact_small_stock=1.0,
+        **weights(goal.maximise)._asdict(),
         lower=SEARCH_LOW,
         upper=SEARCH_HIGH * max(1.0, cost / row.kept_share),
     )

@@ -21,7 +21,7 @@ from models.greeks import Greeks, greeks_at, objective_and_slope
 from models.objective import PADDING, Row, Terms, fixed_parts
 from models.solver import optimise
 
-KERNEL_VERSION = 1  # raised with every change that can move a bit of a result
+KERNEL_VERSION = 2  # raised with every change that can move a bit of a result
 TILE = 256  # rows per call; a multiple of every vector width, so no row is a remainder
 PRICES = 10  # prices evaluated per row and call
 
@@ -56,7 +56,7 @@ class Evaluation(NamedTuple):
     sales_fill: float  # N(-d1)
     return_rate: float
     margin: float  # per unit, normalised
-    profit_sd: float  # sqrt(Var), normalised
+    profit_sd: float  # sqrt(Var), of what is maximised, normalised
     finite: bool  # False: at least one number here is NaN or infinite
 
 

@@ -20,7 +20,8 @@ AlertKind = Literal[
 class Greeks(Struct, frozen=True, kw_only=True, gc=False):
     """Sensitivities of the objective at the decided price; money in minor units.
 
-    Pi is per horizon. Each field's unit, sign and bump: ``docs/objective.md``.
+    Pi is per horizon. Each field's unit, sign and bump: ``docs/objective.md``. The last four are
+    null in decisions made before they were recorded.
     """
 
     delta: float
@@ -34,6 +35,10 @@ class Greeks(Struct, frozen=True, kw_only=True, gc=False):
     elasticity_slope: float
     level_slope: float
     price_stock: float | None
+    cost_slope: float | None = None
+    handling_slope: float | None = None
+    return_slope: float | None = None
+    rival_slope: float | None = None
 
 
 class Step(Struct, frozen=True, gc=False):

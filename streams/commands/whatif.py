@@ -29,6 +29,10 @@ _GREEKS = {
     "vega_return": True,
     "elasticity_slope": True,
     "level_slope": True,
+    "cost_slope": False,
+    "handling_slope": False,
+    "return_slope": True,
+    "rival_slope": True,
     "price_stock": False,
 }
 

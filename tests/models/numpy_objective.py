@@ -46,6 +46,13 @@ class Problem:
     rival_tau: float = 0.0
     level_shift: float = 0.0
     exact: bool = False
+    partner_profit_up: float = 0.0
+    partner_elasticity_up: float = 0.0
+    partner_profit_down: float = 0.0
+    partner_elasticity_down: float = 0.0
+    price_weight: float = 1.0
+    cost_weight: float = 1.0
+    unit_weight: float = 0.0
 
 
 def return_rate(p: Problem, price: float) -> float:
@@ -104,36 +111,48 @@ def normal_cdf(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
+def partners(p: Problem, price: float) -> float:
+    """What partners of the family earn over the horizon, minor units."""
+    ratio = price / p.reference_price
+    up = p.partner_profit_up * ratio**p.partner_elasticity_up
+    return p.horizon_days * (up + p.partner_profit_down * ratio**p.partner_elasticity_down)
+
+
 def objective(p: Problem, price: float) -> float:
     """Pi(P) in minor units."""
     rate = return_rate(p, price)
-    earned = p.kept_share * price - p.cost
-    margin = earned * (1.0 - rate) - p.return_cost * rate
+    kept_unit = p.price_weight * p.kept_share * price + (p.unit_weight - p.cost_weight) * p.cost
+    handling = p.cost_weight * p.return_cost
+    margin = kept_unit * (1.0 - rate) - handling * rate
     mean = mean_demand(p, price)
     sales, fill = sales_and_fill(p, price)
     variance = (
         (margin * mean * fill) ** 2 * dispersion(p, price)
-        + ((earned + p.return_cost) * sales) ** 2 * p.return_rate_sd**2
+        + ((kept_unit + handling) * sales) ** 2 * p.return_rate_sd**2
         + (1e-6 * p.cost) ** 2
     )
-    profit = margin * sales - p.risk_aversion * math.sqrt(variance)
+    profit = margin * sales - p.risk_aversion * math.sqrt(variance) + partners(p, price)
     if p.stock is None:
         return profit
     left = p.stock - sales
     overage = p.cost + p.holding_cost_per_day * p.horizon_days - p.continuation_value
+    overage *= p.cost_weight
     target = p.target_leftover
     spread = p.value_volatility**2 * p.horizon_days * p.cost * (left - target) ** 2 / target
     return profit - overage * left - 0.5 * p.risk_aversion * spread
 
 
 def expected_profit(p: Problem, price: float) -> float:
-    """The profit before the risk terms."""
-    return objective(replace(p, risk_aversion=0.0), price)
+    """The own profit before the risk terms, whatever is maximised."""
+    alone = replace(p, partner_profit_up=0.0, partner_profit_down=0.0, risk_aversion=0.0)
+    return objective(replace(alone, price_weight=1.0, cost_weight=1.0, unit_weight=0.0), price)
 
 
 def greek(p: Problem, price: float, names: tuple[str, ...]) -> float:
     """A derivative by central differences; ``names`` are fields of Problem, or "price".
 
+    "cost_with_shares" moves holding cost and continuation value with the cost; "log_rival" is the
+    log of the rival's price.
     One name is a first derivative (Richardson's extrapolation of two widths), two a second one.
     """
     if len(names) == 1:
@@ -144,14 +163,30 @@ def greek(p: Problem, price: float, names: tuple[str, ...]) -> float:
 
 
 def _bumped(p: Problem, price: float, bumps: dict[str, float]) -> float:
-    fields = {name: getattr(p, name) + by for name, by in bumps.items() if name != "price"}
-    return objective(replace(p, **fields), price + bumps.get("price", 0.0))
+    known = bumps.keys() - {"price", "cost_with_shares", "log_rival"}
+    moved = replace(p, **{name: getattr(p, name) + bumps[name] for name in known})
+    growth = 1.0 + bumps.get("cost_with_shares", 0.0) / p.cost
+    moved = replace(
+        moved,
+        cost=moved.cost * growth,
+        holding_cost_per_day=moved.holding_cost_per_day * growth,
+        continuation_value=moved.continuation_value * growth,
+        rival_price=moved.rival_price * math.exp(bumps.get("log_rival", 0.0)),
+    )
+    return objective(moved, price + bumps.get("price", 0.0))
 
 
 def _width(p: Problem, price: float, name: str, step: float) -> float:
-    if name in ("level_shift",):
-        return step
-    return step * abs(price if name == "price" else getattr(p, name))
+    return step * size(p, price, name)
+
+
+def size(p: Problem, price: float, name: str) -> float:
+    """The size of what is bumped, as a unit of its bumps; 1 for what is a logarithm or logit."""
+    if name in ("level_shift", "log_rival", "return_intercept"):
+        return 1.0
+    if name == "cost_with_shares":
+        return p.cost
+    return abs(price if name == "price" else getattr(p, name))
 
 
 def _first(p: Problem, price: float, name: str, step: float) -> float:

@@ -1,6 +1,7 @@
 """Pricing problems for the kernel tests, as numpy problems and as the kernel's rows."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -44,6 +45,13 @@ def to_row(problem: Problem, lower: float = 0.2, upper: float = 5.0) -> Row:
         exact_small_stock=1.0 if problem.exact else 0.0,
         lower=lower,
         upper=upper,
+        partner_profit_up=problem.partner_profit_up / unit,
+        partner_elasticity_up=problem.partner_elasticity_up,
+        partner_profit_down=problem.partner_profit_down / unit,
+        partner_elasticity_down=problem.partner_elasticity_down,
+        price_weight=problem.price_weight,
+        cost_weight=problem.cost_weight,
+        unit_weight=problem.unit_weight,
     )
 
 
@@ -86,6 +94,21 @@ def random_problem(rng: np.random.Generator) -> Problem:
         rival_omega=0.0 if rng.random() < 0.5 else float(rng.uniform(0.1, 3.0)),
         rival_tau=0.03,
         exact=exact,
+    )
+
+
+def random_goal(problem: Problem, rng: np.random.Generator) -> Problem:
+    """The problem with a family beside it, and anything between profit, revenue and units."""
+    profit = problem.reference_price * problem.demand_per_day
+    return replace(
+        problem,
+        partner_profit_up=profit * float(rng.uniform(-0.1, 0.5)),
+        partner_elasticity_up=float(rng.uniform(0.05, 1.5)),
+        partner_profit_down=profit * float(rng.uniform(-0.1, 0.5)),
+        partner_elasticity_down=-float(rng.uniform(0.05, 1.5)),
+        price_weight=float(rng.uniform(0.0, 1.0)),
+        cost_weight=float(rng.uniform(0.0, 1.0)),
+        unit_weight=float(rng.uniform(0.0, 1.0)),
     )
 
 

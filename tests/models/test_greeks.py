@@ -12,7 +12,7 @@ from models.greeks import Greeks, to_minor
 from models.tile import Evaluation, Kernel
 from tests.models import numpy_objective
 from tests.models.numpy_objective import Problem
-from tests.models.problems import plain, problems, random_problem, to_row
+from tests.models.problems import plain, problems, random_goal, random_problem, to_row
 
 RNG = np.random.default_rng(22)
 TOLERANCE = 1e-4  # of the larger of the Greek and its scale
@@ -31,14 +31,17 @@ BUMPS = {
     "elasticity_slope": (("elasticity",), 1.0),
     "level_slope": (("level_shift",), 1.0),
     "price_stock": (("price", "stock"), 1.0),
+    "cost_slope": (("cost_with_shares",), 1.0),
+    "handling_slope": (("return_cost",), 1.0),
+    "return_slope": (("return_intercept",), 1.0),
+    "rival_slope": (("log_rival",), 1.0),
 }
 
 
 def scale(problem: Problem, names: tuple[str, ...], price: float, size: float) -> float:
     """Pi over each bumped quantity, as Pi / (P sigma) for vanna."""
     for name in names:
-        unit = price if name == "price" else getattr(problem, name)
-        size /= 1.0 if name == "level_shift" else abs(unit)
+        size /= numpy_objective.size(problem, price, name)
     return size
 
 
@@ -88,6 +91,13 @@ def test_a_thousand_problems_at_another_price(kernel: Kernel):
     rows = [to_row(case) for case in cases]
     prices = [math.exp(RNG.uniform(-0.5, 0.5)) for _ in cases]
     evaluated = kernel.evaluate(rows, [[price] for price in prices])
+    assert_all(cases, prices, evaluated, at_least=850)
+
+
+def test_a_thousand_problems_of_other_goals_and_families(kernel: Kernel):
+    cases = [random_goal(smooth(random_problem(RNG)), RNG) for _ in range(1_000)]
+    prices = [math.exp(RNG.uniform(-0.5, 0.5)) for _ in cases]
+    evaluated = kernel.evaluate([to_row(case) for case in cases], [[price] for price in prices])
     assert_all(cases, prices, evaluated, at_least=850)
 
 
@@ -168,12 +178,24 @@ def test_theta_is_the_profit_of_a_day(kernel: Kernel):
     assert at.greeks.theta == pytest.approx(-at.expected_profit / 7.0, rel=1e-12)
 
 
+def test_a_dearer_unit_costs_what_is_kept_and_what_is_left(kernel: Kernel):
+    # All stock sold or kept at v = C: a cost that rises by 1 costs one per kept unit, and of what
+    # is left only the holding that is a share of the cost.
+    case = plain(stock=30.0, return_min=0.2, return_max=0.2, holding_cost_per_day=0.05)
+    (at,) = kernel.evaluate([to_row(case)], [[1.0]])
+    left = 30.0 - at.expected_sales
+    expected = -0.8 * at.expected_sales - 7.0 * 0.001 * left
+    assert at.greeks.cost_slope == pytest.approx(expected, rel=1e-12)
+    assert at.greeks.handling_slope == pytest.approx(-0.2 * at.expected_sales, rel=1e-12)
+    assert (at.greeks.return_slope, at.greeks.rival_slope) == (0.0, 0.0)
+
+
 def test_minor_units_scale_each_greek_by_its_own_power():
     ones = Greeks(*[1.0] * len(Greeks._fields))
     assert to_minor(ones, 100.0) == Greeks(
         delta=1.0, gamma=0.01, vega=100.0, rho=100.0, vanna=1.0, theta=100.0,
         vega_elasticity=100.0, vega_return=100.0, elasticity_slope=100.0, level_slope=100.0,
-        price_stock=1.0,
+        price_stock=1.0, cost_slope=1.0, handling_slope=1.0, return_slope=100.0, rival_slope=100.0,
     )  # fmt: skip
     unlimited = to_minor(ones._replace(rho=None, price_stock=None), 100.0)
     assert (unlimited.rho, unlimited.price_stock) == (None, None)

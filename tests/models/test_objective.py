@@ -11,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.elementary import log1p, log1p_ratio, softplus
-from models.objective import counted_sales
+from models.objective import TIE_BREAK, counted_sales, weights
 from models.tile import Kernel
 from tests.models import numpy_objective
-from tests.models.problems import plain, problems, random_problem, to_row
+from tests.models.problems import plain, problems, random_goal, random_problem, to_row
 
 RNG = np.random.default_rng(20)
 
 
 def test_the_objective_is_that_of_numpy_at_a_thousand_points(kernel: Kernel):
     cases = [random_problem(RNG) for _ in range(1_000)]
+    cases[500:] = [random_goal(case, RNG) for case in cases[500:]]
     prices = [[float(RNG.uniform(0.5, 2.0)) for _ in range(2)] for _ in cases]
     found = kernel.evaluate([to_row(case) for case in cases], prices)
     for case, at, result in zip(cases, prices, found, strict=True):
@@ -47,7 +48,9 @@ def _size(case: numpy_objective.Problem, price: float) -> float:
     mean = numpy_objective.mean_demand(case, price)
     goods = case.cost * (case.stock or 0.0) * (1.0 + case.horizon_days)
     off = (case.stock or 0.0) + case.target_leftover
-    return price * mean + goods + case.cost * off * off / case.target_leftover
+    family = abs(case.partner_profit_up) + abs(case.partner_profit_down)
+    own = price * mean + goods + case.cost * off * off / case.target_leftover
+    return own + case.horizon_days * family * (price / case.reference_price) ** 1.5
 
 
 @pytest.mark.parametrize("stock", [0.5, 1.0, 2.0, 3.7, 8.0])
@@ -131,6 +134,67 @@ def test_a_short_horizon_forgets_the_risk_of_value(kernel: Kernel):
     skews = [skew(horizon) for horizon in (7.0, 0.7, 0.07, 1e-6)]
     assert skews[0] > skews[1] > skews[2] > skews[3] >= 0.0
     assert skews[3] < 1e-6
+
+
+def test_a_family_without_effects_changes_nothing(kernel: Kernel):
+    cases = [to_row(random_problem(RNG)) for _ in range(200)]
+    beside = [
+        case._replace(partner_elasticity_up=1.2, partner_elasticity_down=-0.7) for case in cases
+    ]
+    assert kernel.solve(beside) == kernel.solve(cases)
+    assert kernel.evaluate(beside, [[1.1]] * 200) == kernel.evaluate(cases, [[1.1]] * 200)
+
+
+def test_substitutes_raise_the_price_and_complements_lower_it(kernel: Kernel):
+    alone = to_row(plain())
+    up = alone._replace(partner_profit_up=2.0, partner_elasticity_up=0.5)
+    down = alone._replace(partner_profit_down=2.0, partner_elasticity_down=-0.5)
+    still = alone._replace(partner_profit_up=2.0)  # they earn, whatever the price
+    solved = kernel.solve([alone, up, down, still])
+    assert solved[2].price < solved[0].price < solved[1].price
+    assert solved[3].price == pytest.approx(solved[0].price, rel=1e-9)
+    assert solved[3].objective == pytest.approx(solved[0].objective + 14.0, rel=1e-12)
+    at = kernel.evaluate([alone, up, down, still], [[1.1]] * 4)
+    assert len({one.expected_profit for one in at}) == 1  # the own profit stays the own
+    assert at[1].greeks.delta - at[0].greeks.delta == pytest.approx(7.0 * 1.1**-0.5, rel=1e-12)
+
+
+def _solved_for(kernel: Kernel, maximise: str, **changes: float | None) -> float:
+    row = to_row(plain(**changes))._replace(**weights(maximise)._asdict())
+    (solution,) = kernel.solve([row])
+    return solution.price
+
+
+def test_revenue_and_units_ask_for_as_much_demand_as_there_is_stock(kernel: Kernel):
+    # With unlimited stock both fall to the lowest price allowed: the margin floor is a guard.
+    assert _solved_for(kernel, "revenue") == _solved_for(kernel, "units") == 0.2
+    # Inelastic demand: revenue rises with price, units do not.
+    assert _solved_for(kernel, "revenue", elasticity=-0.5) == 5.0
+    assert _solved_for(kernel, "units", elasticity=-0.5) == 0.2
+    # 70 units are wanted at the reference price. With 20 in stock, both sell them out, revenue at
+    # the price that just does and units with a thousandth of the profit to stop the fall.
+    short: dict[str, float | None] = {"stock": 20.0, "demand_volatility": 0.1}
+    profit, revenue, units = (
+        _solved_for(kernel, goal, **short) for goal in ("profit", "revenue", "units")
+    )
+    assert 0.2 < units < revenue < profit
+    rows = [to_row(plain(**short))] * 3
+    sold = [at.expected_sales for at in kernel.evaluate(rows, [[profit], [revenue], [units]])]
+    assert sold[0] < sold[1] < sold[2]
+    assert sold[2] == pytest.approx(20.0, rel=5.0 * TIE_BREAK)
+
+
+def test_revenue_counts_what_is_not_sent_back(kernel: Kernel):
+    # R rises with price, so revenue after returns has its best price below the bound even where
+    # demand does not react: P (1 - R) with R = sigmoid(2 ln P) is highest at P^2 = 1.
+    row = to_row(plain(elasticity=-1e-9, return_max=1.0, return_per_log=2.0))
+    (solution,) = kernel.solve([row._replace(**weights("revenue")._asdict())])
+    assert solution.price == pytest.approx(1.0, rel=1e-6)
+
+
+def test_a_goal_that_is_not_known_has_no_weights():
+    with pytest.raises(KeyError, match="glory"):
+        weights("glory")
 
 
 def test_a_dearer_shop_loses_more_to_a_rival(kernel: Kernel):

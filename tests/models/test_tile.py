@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from models.objective import Row
 from models.tile import PRICES, TILE, Evaluation, Floats, Kernel, engine_fingerprint
-from tests.models.problems import random_problem, to_row
+from tests.models.problems import random_goal, random_problem, to_row
 
 COUNT = 700  # three tiles, the last one part full
 RNG = np.random.default_rng(23)
-ROWS = [to_row(random_problem(RNG)) for _ in range(COUNT)]
+PROBLEMS = [random_problem(RNG) for _ in range(COUNT)]
+ROWS = [to_row(case if RNG.random() < 0.6 else random_goal(case, RNG)) for case in PROBLEMS]
 MATRIX = np.array(ROWS).T
 ASKED = np.exp(RNG.normal(0.0, 0.2, (3, COUNT)))
 
@@ -98,7 +99,7 @@ def kernel_column(column: Floats) -> dict[str, object]:
     """Names for one column of ``evaluate_arrays`` with three prices."""
     return {
         "objectives": column[0:3], "slopes": column[3:6], "delta": column[6], "gamma": column[7],
-        "expected_profit": column[17],
+        "expected_profit": column[21],
     }  # fmt: skip
 
 
