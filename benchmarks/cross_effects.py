@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from benchmarks.harness import machine, write_result
 from models.cross_effects import effect
 from models.family_book import used_effects
-from models.family_pricing import Floats, joint_optimum
+from models.family_pricing import family_of, joint_optimum
+from models.family_profit import Floats
 from models.family_world import WITHOUT, FamilySettings, FamilyWorld
 from models.partition import PartitionState
 from models.prior import DEFAULT_PRIOR
@@ -89,10 +90,12 @@ def outcome(world: FamilyWorld, days: int) -> Outcome:
         fixed = [
             member._replace(low=x, high=x) for member, x in zip(members, ln_price, strict=True)
         ]
-        return joint_optimum(fixed, none).profit_per_day_minor
+        return joint_optimum(family_of(fixed, none)).profit_per_day_minor
 
-    believed = joint_optimum(world.members(found.demand_per_day, found.elasticity), found.used)
-    truth = joint_optimum(world.members(level, world.elasticity), world.cross)
+    believed = joint_optimum(
+        family_of(world.members(found.demand_per_day, found.elasticity), found.used)
+    )
+    truth = joint_optimum(family_of(world.members(level, world.elasticity), world.cross))
     off = ~np.eye(len(level), dtype=bool)
     error = (found.mean - world.cross)[off]
     return Outcome(

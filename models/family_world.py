@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models import catalogue_events, market
 from models.context import Context
-from models.family_pricing import Member
+from models.family_profit import Member
 from models.partition import PartitionState
 from schemas.events import DAY_MS, EPOCH, MILLISECOND, ProductListed
 from schemas.state import SkuState
@@ -95,7 +95,7 @@ class FamilyWorld:
     def members(
         self, demand_per_day: Floats, elasticity: Floats, ln_price: Floats | None = None
     ) -> list[Member]:
-        """The family as `models.family_pricing` takes it, with beliefs [n] of level and elasticity.
+        """The family as `models.family_profit` takes it, with beliefs [n] of level and elasticity.
 
         Parameters
         ----------
