@@ -46,7 +46,7 @@ def product_listed(context: Context, event: ProductListed) -> None:
     )
     if known is None:
         partition.join_family(partition.catalogue[event.sku])
-    markup = partition.policy.objective.expert_markup_ratio
+    markup = partition.policy_of(partition.catalogue[event.sku]).objective.expert_markup_ratio
     partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event, markup)
     partition.touch(f"catalogue/{event.sku}")
     partition.touch(f"gate/{event.sku}")
@@ -146,7 +146,7 @@ def _reference(context: Context, state: SkuState) -> None:
     if entry.list_price_minor is not None:
         state.reference_price_minor = entry.list_price_minor
     elif entry.unit_cost_minor is not None:
-        markup = context.partition.policy.objective.expert_markup_ratio
+        markup = context.partition.policy_of(entry).objective.expert_markup_ratio
         state.reference_price_minor = math.ceil(markup * entry.unit_cost_minor / entry.kept_share)
 
 
@@ -165,7 +165,7 @@ def cost_changed(
         ),
         changed_ms=context.now_ms,
     )
-    markup = partition.policy.objective.expert_markup_ratio
+    markup = partition.policy_of(entry).objective.expert_markup_ratio
     gate.cost_changed(partition.gates[state.sku], event, markup)
     partition.touch(f"catalogue/{state.sku}")
     partition.touch(f"gate/{state.sku}")

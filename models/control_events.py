@@ -35,7 +35,7 @@ from schemas.events import (
 )
 from schemas.learned import DemandPrior
 from schemas.policy import policy_sha256
-from schemas.state import Promotion, SkuState
+from schemas.state import CatalogueEntry, Promotion, SkuState
 
 
 def policy_published(context: Context, event: PolicyPublished) -> None:
@@ -220,7 +220,7 @@ def clock_ticked(context: Context, event: ClockTicked) -> bool:
 
 
 def _look(context: Context, state: SkuState) -> None:
-    partition, policy = context.partition, context.partition.policy
+    partition = context.partition
     partition.touch(f"sku/{state.sku}")
     entry = partition.catalogue[state.sku]
     if entry.retired:
@@ -231,12 +231,19 @@ def _look(context: Context, state: SkuState) -> None:
         context.ask(state, EPOCH, closed)
     elif state.decide_anew is not None:
         context.ask(state, state.decide_anew)
-    elif breaker.cooled_down(state.breaker, context.now_ms, policy.breaker) != state.breaker:
+    elif _has_cooled_down(partition, state, entry, context.now_ms):
         context.ask(state, "breaker cool-down")
     elif discounts.renewal_is_due(partition, state, context.now_ms):
         context.ask(state, "discount ends")
     state.decide_anew = None
     reschedule(partition, state)
+
+
+def _has_cooled_down(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
+) -> bool:
+    limits = partition.policy_of(entry).breaker
+    return breaker.cooled_down(state.breaker, now_ms, limits) != state.breaker
 
 
 def tick_reads(partition: PartitionState, event: ClockTicked, asked_ms: int) -> bool:

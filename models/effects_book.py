@@ -37,7 +37,8 @@ def beside(
     """
     effects = market_effects.of_category(partition, partition.catalogue[state.sku].category)
     days = (epoch.accrued_ms - epoch.start_ms) / DAY_MS
-    found = market_effects.features(epoch, state.market, days, partition.policy.objective)
+    goal = partition.policy_of(partition.catalogue[state.sku]).objective
+    found = market_effects.features(epoch, state.market, days, goal)
     offset = effects.rival.used * found.rival + effects.memory.used * found.gap
     offset += channels.mixture(partition.channels, epoch.ln_price)[0]
     if epoch.visits is None:
@@ -97,7 +98,8 @@ def opened(partition: PartitionState, state: SkuState, now_ms: int) -> None:
         return
     b, eps, eta, delta = posterior.mean
     effects = market_effects.of_category(partition, partition.catalogue[state.sku].category)
-    found = market_effects.features(epoch, state.market, 1.0, partition.policy.objective)
+    goal = partition.policy_of(partition.catalogue[state.sku]).objective
+    found = market_effects.features(epoch, state.market, 1.0, goal)
     log_rate = b + eps * epoch.ln_price + eta * (epoch.ln_rival or 0.0) + delta * epoch.control
     log_rate += effects.rival.used * found.rival + effects.memory.used * found.gap
     rate = round(MICRO * math.exp(min(max(log_rate, -Z_MAX), market_effects.LOG_RATE_MAX)))
@@ -218,7 +220,8 @@ def present(
         elasticity += slope
         _tell(told, "channels", slope, channels.slope_sd(partition.channels), log_mix - slope * x)
     follow = effects.follow_rate
-    if partition.policy.objective.rival_response and ln_rival is not None and follow.used != 0.0:
+    goal = partition.policy_of(partition.catalogue[state.sku]).objective
+    if goal.rival_response and ln_rival is not None and follow.used != 0.0:
         response = follow.used * posterior.mean[2]
         elasticity += response
         _tell(told, "rival_response", follow.used, follow.sd, -response * x)

@@ -15,10 +15,11 @@ from typing import NamedTuple
 from models import control_events, discounts
 from models.context import Context, Output, Placed, Request, alert
 from models.fold import admit, observe
+from models.moving import stays
 from models.partition import PartitionState, StateRecord
 from models.path import PricePath, price_path
 from models.pose import Posed, pose
-from models.settle import Priced, settle, stays
+from models.settle import Priced, settle
 from models.tile import Evaluation, Kernel
 from schemas import tape, topics
 from schemas.codec import canonical
@@ -251,10 +252,7 @@ class PartitionEngine:
         on_path = self.kernel.evaluate(
             rows, [_prices(one, path) for one, path in zip(posed, paths, strict=True)]
         )
-        kept = [
-            stays(self.state, one, path, at)
-            for one, path, at in zip(posed, paths, on_path, strict=True)
-        ]
+        kept = [stays(one, path, at) for one, path, at in zip(posed, paths, on_path, strict=True)]
         chosen = [
             (one.state.published_minor or 0) if keep else path.wanted_minor
             for one, path, keep in zip(posed, paths, kept, strict=True)
@@ -309,9 +307,11 @@ class PartitionEngine:
 
 
 def _prices(one: Posed, path: PricePath) -> list[float]:
-    """Normalised prices of a path: optimum, aim, after each guard, the present, the wanted one."""
+    """Normalised prices of a path: optimum, aim before and after exploration, after each guard,
+    the present, the wanted one.
+    """
     present = one.state.published_minor or path.wanted_minor
-    prices = [path.optimum_minor, path.aimed_minor]
+    prices = [path.optimum_minor, path.base_minor, path.aimed_minor]
     prices += [move.after_minor for move in path.moves]
     prices += [float(present), float(path.wanted_minor)]
     return [price / one.reference_minor for price in prices]

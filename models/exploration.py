@@ -33,7 +33,7 @@ PRICE_MAX = 1e6
 
 def pays(partition: PartitionState, posed: Posed, optimum_minor: float) -> bool:
     """Whether a probe around the optimum earns more than it costs, at the budget's price."""
-    policy, row = partition.policy.decision, posed.full
+    policy, row = posed.policy.decision, posed.full
     size = -row.elasticity
     if 0.0 in (policy.exploration_log, policy.exploration_budget_profit_share) or size <= 1.0:
         return False

@@ -116,7 +116,7 @@ def begin_epoch(
     price_minor = own_price_minor(state, entry)
     if entry.retired or price_minor is None or state.reference_price_minor is None:
         return
-    policy = partition.policy.decision
+    policy = partition.policy_of(entry).decision
     state.enough_ms = None
     state.epoch = open_epoch(
         now_ms,
@@ -161,7 +161,9 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
             young_ms = epoch.start_ms + int(policy.epoch_days_min * DAY_MS)
             end_ms = min(end_ms, max(young_ms, state.enough_ms))
         ends.append(next_round(end_ms, policy))
-    cool_ms = breaker.cool_down_ends_ms(state.breaker, partition.policy.breaker)
+    cool_ms = breaker.cool_down_ends_ms(
+        state.breaker, partition.policy_of(partition.catalogue[state.sku]).breaker
+    )
     if cool_ms is not None:
         ends.append(next_round(cool_ms, policy))
     offers = partition.offers.get(state.sku)

@@ -62,7 +62,7 @@ def order_placed(
 
 def _look_at_rate_of_sale(context: Context, state: SkuState, entry: CatalogueEntry) -> None:
     """Close the epoch and decide at once where sales run far ahead of the forecast."""
-    limits = context.partition.policy.breaker
+    limits = context.partition.policy_of(entry).breaker
     opened, posterior = state.epoch, state.posterior
     if opened is None or posterior is None or opened.orders < limits.fast_sales_orders_min:
         return
@@ -130,7 +130,7 @@ def competitor_price_observed(
     state.rivals[event.competitor] = Rival(
         event.price_minor if offered else None, event.event_time_ms, event.match_confidence
     )
-    policy = context.partition.policy.decision
+    policy = context.partition.policy_of(entry).decision
     now = log_rival(state, rival_view(state, context.now_ms, policy))
     if state.epoch is not None and epoch.rival_moved(
         state.epoch.ln_rival, now, policy.rival_move_ratio
@@ -142,7 +142,8 @@ def competitor_price_observed(
 
 def _doubt_rival(context: Context, state: SkuState, event: CompetitorPriceObserved) -> None:
     """Tell of a rival's price beyond belief; it is kept, and `rival_view` leaves it out."""
-    limit = context.partition.policy.decision.rival_plausible_ratio
+    entry = context.partition.catalogue[state.sku]
+    limit = context.partition.policy_of(entry).decision.rival_plausible_ratio
     reference = state.reference_price_minor
     if event.price_minor is None or reference is None:
         return

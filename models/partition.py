@@ -8,7 +8,7 @@ import hashlib
 import heapq
 from bisect import insort
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,14 @@ class PromotionsRecord(msgspec.Struct, frozen=True):
     promotions: tuple[Promotion, ...]
 
 
+class _Holds(NamedTuple):
+    """What of the policy holds for a catalogue entry; an entry that was replaced is another one."""
+
+    entry: CatalogueEntry
+    policy: Policy
+    guards: tuple[PlacedGuards, ...]
+
+
 class PartitionState:
     """Everything that the fold reads and writes. Mutable: one owner, one thread."""
 
@@ -82,6 +90,7 @@ class PartitionState:
         self.searches = SearchEffect()
         self.promotions: tuple[Promotion, ...] = ()
         self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
+        self._holds: dict[str, _Holds] = {}
         self.policy_text = DEFAULT_POLICY_TEXT
         self.policy_sha256 = policy_sha256(DEFAULT_POLICY_TEXT)
         self.prior: DemandPrior = DEFAULT_PRIOR
@@ -101,11 +110,19 @@ class PartitionState:
 
     def policy_of(self, entry: CatalogueEntry) -> Policy:
         """What holds for one product in every market and channel."""
-        return self.document.of(subject_of(entry))
+        return self._holds_for(entry).policy
 
     def guards_of(self, entry: CatalogueEntry) -> tuple[PlacedGuards, ...]:
         """The guards of each market and channel that a product is sold in."""
-        return self.document.guards_of(subject_of(entry))
+        return self._holds_for(entry).guards
+
+    def _holds_for(self, entry: CatalogueEntry) -> "_Holds":
+        found = self._holds.get(entry.sku)
+        if found is None or found.entry is not entry:
+            subject = subject_of(entry)
+            policy, guards = self.document.of(subject), self.document.guards_of(subject)
+            found = self._holds[entry.sku] = _Holds(entry, policy, guards)
+        return found
 
     # -- writes that must reach the state topic ------------------------------------------------
 
@@ -154,6 +171,7 @@ class PartitionState:
     def set_policy(self, text: str) -> None:
         """Put a policy in force. Raises FieldError where the text is no policy."""
         self.document = parse_policy(text)
+        self._holds.clear()
         self.policy_text = text
         self.policy_sha256 = policy_sha256(text)
         self.touch("policy")

@@ -17,7 +17,8 @@ class PricePath(NamedTuple):
 
     ``optimum_minor`` is where the objective is highest; ``aimed_minor`` after the expert's share
     and exploration. ``exogenous_log`` is what exploration added to the log price in the end;
-    ``hedged_minor`` the geometric mean of the best prices of ``Posed.cases``, None without them.
+    ``hedged_minor`` the geometric mean of the best prices of ``Posed.cases``, None without them;
+    ``base_minor`` the aim before exploration, ``rounded_minor`` what rounding made of it.
     """
 
     finite: bool
@@ -31,6 +32,11 @@ class PricePath(NamedTuple):
     exogenous_log: float
     expert_share: float
     hedged_minor: float | None
+    base_minor: float
+    base_aim: str
+    rounded_minor: int
+    ending_gave_way: bool
+    rounding: str
 
     @property
     def floor_forced(self) -> bool:
@@ -45,6 +51,7 @@ EXPERT = "expert price"
 BLEND = "blend with the expert price"
 HEDGED = "hedged over what the category may be"
 OPTIMUM = "with stock and risk"
+ROUNDED, ENDING = "rounded to the tick", "rounded to an ending"
 
 
 def price_path(
@@ -60,25 +67,25 @@ def price_path(
     ----------
     cases : best prices of ``posed.cases``
     """
-    tick = partition.policy.guards.tick_minor
+    rounding = guards.rounding_of(posed.policy.guards)
     reference = posed.reference_minor
     finite = frictionless.finite and full.finite and all(case.finite for case in cases)
     optimum = full.price * reference if finite else float(reference)
     hedged = None
     if finite and cases:
         hedged = geometric_mean([case.price for case in cases]) * reference
-    base, aim, share = _base(partition, posed, hedged or optimum, finite)
-    aimed, aim = (
-        (base, aim) if aim == EXPERT or not finite else _probed(partition, posed, base, aim)
-    )
+    base, base_aim, share = _base(partition, posed, hedged or optimum, finite)
+    aimed, aim = base, base_aim
+    if finite and aim != EXPERT:
+        aimed, aim = _probed(partition, posed, base, aim)
     moves = guards.clamp(aimed, posed.allowed)
     after = moves[-1].after_minor if moves else aimed
-    wanted = guards.round_to_tick(after, posed.allowed, tick)
+    wanted = rounded = guards.round_price(after, posed.allowed, rounding)
     exogenous = 0.0
     if aim in (EXPLORATION, PROBE_KEPT):
         plain_moves = guards.clamp(base, posed.allowed)
         plain = plain_moves[-1].after_minor if plain_moves else base
-        exogenous = math.log(wanted / guards.round_to_tick(plain, posed.allowed, tick))
+        exogenous = math.log(wanted / guards.round_price(plain, posed.allowed, rounding))
     approval = posed.request.approval
     if approval is not None:  # it goes where a person said, or is held
         wanted, exogenous = approval.price_minor, approval.exogenous_log
@@ -94,13 +101,23 @@ def price_path(
         exogenous_log=exogenous,
         expert_share=share,
         hedged_minor=hedged,
+        base_minor=base,
+        base_aim=base_aim,
+        rounded_minor=rounded,
+        ending_gave_way=bool(rounding.endings_minor) and not guards.ends_well(rounded, rounding),
+        rounding=ENDING if rounding.endings_minor else ROUNDED,
     )
+
+
+def gave_way(posed: Posed, path: PricePath) -> tuple[str, ...]:
+    """The rules that were not kept, the strongest first: guards, then how a price should end."""
+    return (*posed.allowed.gave_way, "ending") if path.ending_gave_way else posed.allowed.gave_way
 
 
 def expert_price_minor(partition: PartitionState, posed: Posed) -> float:
     """Cost plus by what is known of habits, minor units; not rounded."""
     markup = coldstart.expert_markup(
-        partition.prior, posed.entry.category, partition.policy.objective.expert_markup_ratio
+        partition.prior, posed.entry.category, posed.policy.objective.expert_markup_ratio
     )
     return markup * posed.unit_cost_minor / posed.entry.kept_share
 
@@ -115,7 +132,7 @@ def _base(
     """
     if not finite:
         return optimum, OPTIMUM, 0.0
-    if is_unproven(partition, posed):
+    if is_unproven(posed):
         return expert_price_minor(partition, posed), EXPERT, 1.0
     if posed.state.passport is None or posed.state.passport.graduated_ms is not None:
         return optimum, OPTIMUM, 0.0
@@ -128,7 +145,7 @@ def _base(
 
 def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> tuple[float, str]:
     """A probe beside the aim where it teaches more than it costs; else the aim itself."""
-    state, decision = posed.state, partition.policy.decision
+    state, decision = posed.state, posed.policy.decision
     if posed.request.approval is not None:
         return base, aim
     if posed.breaker.state == breaker.CLOSED and exploration.pays(partition, posed, base):
@@ -140,9 +157,9 @@ def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> t
     return base, aim
 
 
-def is_unproven(partition: PartitionState, posed: Posed) -> bool:
+def is_unproven(posed: Posed) -> bool:
     """Whether a product has too few orders to say that its demand is elastic."""
-    limits = partition.policy.breaker
+    limits = posed.policy.breaker
     return (
         posed.posterior.orders < limits.established_orders
         and demand.probability_inelastic(posed.posterior) > limits.inelastic_probability_max

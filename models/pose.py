@@ -3,7 +3,17 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, coldstart, cross_effects, demand, effects_book, family_book, guards
+from models import (
+    breaker,
+    coldstart,
+    cross_effects,
+    demand,
+    effects_book,
+    family_book,
+    guards,
+    ladders,
+    limits,
+)
 from models.context import Request
 from models.liability import Liability, ReturnCosts, open_liability
 from models.market import RivalView, log_rival, rival_view
@@ -13,7 +23,8 @@ from models.return_curve import ReturnCurve, curve
 from models.return_features import month_of_ms
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior
-from schemas.policy import ObjectivePolicy
+from schemas.policy import ObjectivePolicy, Policy
+from schemas.scopes import PlacedGuards
 from schemas.state import BreakerState, CatalogueEntry, SkuState
 
 CASE_ELASTICITY_MAX = -1.25
@@ -43,6 +54,8 @@ class Posed(NamedTuple):
     breaker: BreakerState
     market: effects_book.Present
     liability: Liability
+    policy: Policy
+    placed: tuple[PlacedGuards, ...]
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
@@ -59,27 +72,28 @@ def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
 def pose(partition: PartitionState, request: Request) -> Posed | str:
     """Build the rows of a decision; or the reason why the product cannot be priced."""
     state, entry = partition.skus[request.sku], partition.catalogue[request.sku]
-    reason = blocked_reason(state, entry)
+    reason = blocked_reason(state, entry) or ladders.blocked_reason(partition, entry)
     reference, cost_minor = state.reference_price_minor, entry.unit_cost_minor
     posterior = state.posterior
     if reason is not None or reference is None or cost_minor is None or posterior is None:
         return reason or "the product cannot be priced"
-    rivals = rival_view(state, request.now_ms, partition.policy.decision)
+    policy = partition.policy_of(entry)
+    goal = policy.objective
+    rivals = rival_view(state, request.now_ms, policy.decision)
     returns = curve(
         partition.return_snapshot,
         state.returns,
         entry.category,
         month=month_of_ms(request.now_ms),
         ln_rival=log_rival(state, rivals),
-        r_max=partition.policy.objective.return_rate_max,
+        r_max=goal.return_rate_max,
     )
-    handling, source = _handling(partition, entry, cost_minor)
-    horizon, stock_units = _horizon(partition, state, entry, request.now_ms)
+    handling, source = _handling(goal, entry, cost_minor)
+    horizon, stock_units = _horizon(goal, state, entry, request.now_ms)
     market = effects_book.present(
         partition, state, posterior, request.now_ms, horizon, log_rival(state, rivals)
     )
     beside = family_book.present(partition, state)
-    goal = partition.policy.objective
     full = _demand_row(goal, state, posterior, rivals, returns, market, beside)
     full = full._replace(
         return_cost=handling / reference,
@@ -88,11 +102,12 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         stock=1.0 if stock_units is None else float(stock_units),
         unlimited=1.0 if stock_units is None else 0.0,
     )
-    full = _money_row(full, partition.policy.objective, cost_minor / reference)
+    full = _money_row(full, goal, cost_minor / reference)
     cases = coldstart.category_cases(partition.prior, entry.category, posterior)
     if state.passport is None or state.passport.graduated_ms is not None:
         cases = ()
-    cooled = breaker.cooled_down(state.breaker, request.now_ms, partition.policy.breaker)
+    cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
+    at = limits.Situation(state, entry, full, rivals, cooled, request.now_ms)
     return Posed(
         request=request,
         state=state,
@@ -108,7 +123,7 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         handling_minor=handling,
         handling_source=source,
         stock_units=stock_units,
-        allowed=_allowed(partition, state, entry, cost_minor, reference, request.now_ms, cooled),
+        allowed=limits.allowed(partition, at),
         breaker=cooled,
         market=market,
         liability=open_liability(
@@ -119,6 +134,8 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
             ReturnCosts(reference, entry.kept_share, handling, float(cost_minor)),
             request.now_ms,
         ),
+        policy=policy,
+        placed=partition.guards_of(entry),
     )
 
 
@@ -189,20 +206,18 @@ def _traffic_factor(state: SkuState) -> float:
     return state.traffic.average_per_day / state.traffic.reference_per_day
 
 
-def _handling(
-    partition: PartitionState, entry: CatalogueEntry, cost_minor: int
-) -> tuple[float, str]:
+def _handling(goal: ObjectivePolicy, entry: CatalogueEntry, cost_minor: int) -> tuple[float, str]:
     if entry.return_handling_cost_minor is not None:
         return float(entry.return_handling_cost_minor), "catalogue"
-    share = partition.policy.objective.return_handling_cost_share
+    share = goal.return_handling_cost_share
     return share * cost_minor, f"policy: {share:g} of unit cost"
 
 
 def _horizon(
-    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
+    goal: ObjectivePolicy, state: SkuState, entry: CatalogueEntry, now_ms: int
 ) -> tuple[float, int | None]:
     """T in days, to the next replenishment or the exit date, and the stock it can sell."""
-    days = partition.policy.objective.horizon_days_max
+    days = goal.horizon_days_max
     if entry.exit_ms is not None:
         days = min(days, (entry.exit_ms - now_ms) / DAY_MS)
     stock = state.stock
@@ -216,35 +231,3 @@ def _horizon(
         else:
             days = min(days, until_days)
     return max(days, HORIZON_DAYS_MIN), units
-
-
-def _allowed(
-    partition: PartitionState,
-    state: SkuState,
-    entry: CatalogueEntry,
-    cost_minor: int,
-    reference_minor: int,
-    now_ms: int,
-    cooled: BreakerState,
-) -> guards.Feasible:
-    policy = partition.policy
-    previous = state.published_minor
-    same_day = state.day_open == now_ms // DAY_MS
-    resale = [
-        entry.minimum_resale_price_minor[market]
-        for market in policy.guards.minimum_resale_price_markets
-        if market in entry.minimum_resale_price_minor
-    ]
-    inputs = guards.GuardInputs(
-        unit_cost_minor=cost_minor,
-        kept_share=entry.kept_share,
-        reference_price_minor=reference_minor,
-        list_price_minor=entry.list_price_minor,
-        minimum_resale_price_minor=max(resale) if resale else None,
-        previous_minor=previous,
-        day_anchor_minor=state.day_open_minor if same_day else previous,
-        canary_step_ratio=(
-            policy.breaker.canary_step_ratio if cooled.state == breaker.HALF_OPEN else None
-        ),
-    )
-    return guards.feasible(guards.bounds(inputs, policy.guards), policy.guards.tick_minor)

@@ -5,7 +5,7 @@ import math
 from models import coldstart, demand
 from models.greeks import to_minor
 from models.partition import PartitionState
-from models.path import PricePath, expert_price_minor
+from models.path import PricePath, expert_price_minor, gave_way
 from models.pose import Posed
 from models.return_curve import probability_positive
 from models.tile import Evaluation
@@ -25,6 +25,8 @@ from schemas.outputs import (
 )
 from schemas.state import BreakerState
 
+FIRST_MOVE = 3  # place of the first guard among the prices that a path is evaluated at
+
 
 def minor_greeks(at: Evaluation, posed: Posed) -> Greeks:
     """The Greeks in minor units (see `models.greeks.to_minor` for what scales)."""
@@ -39,11 +41,12 @@ def build_record(
     at: Evaluation,
     steps_at: Evaluation,
     after: BreakerState,
+    chosen_minor: int,
 ) -> DecisionRecord:
     """Explain one decision.
 
-    ``steps_at`` was evaluated at the optimum, the aimed price, after each move, and the rest;
-    ``at`` at the chosen price.
+    ``steps_at`` was evaluated at the optimum, the aim before and after exploration, after each
+    move, and the rest; ``at`` at the chosen price.
     """
     per_day = posed.reference_minor / posed.full.horizon_days
     return DecisionRecord(
@@ -76,9 +79,9 @@ def build_record(
         ),
         unit_cost_minor=posed.unit_cost_minor,
         kept_share=posed.entry.kept_share,
-        steps=_steps(path, steps_at, at, posed, per_day),
+        steps=_steps(path, steps_at, at, posed, per_day, chosen_minor),
         clamps=_clamps(path, steps_at, per_day),
-        gave_way=posed.allowed.gave_way,
+        gave_way=gave_way(posed, path),
         breaker=BreakerView(state=after.state, reasons=after.reasons),
         input_age_ms=_ages(posed),
         expected_profit_per_day_minor=at.expected_profit * per_day,
@@ -116,7 +119,7 @@ def _passport_view(partition: PartitionState, posed: Posed, path: PricePath) -> 
         expert_price_minor=expert_price_minor(partition, posed),
         hedged_price_minor=path.hedged_minor,
         graduated_at=None if graduated_ms is None else rfc3339(graduated_ms),
-        graduates_when=coldstart.graduation_rule(partition.policy),
+        graduates_when=coldstart.graduation_rule(posed.policy),
     )
 
 
@@ -138,20 +141,32 @@ def _demand_view(posed: Posed) -> DemandView:
 
 
 def _steps(
-    path: PricePath, steps_at: Evaluation, at: Evaluation, posed: Posed, per_day: float
+    path: PricePath,
+    steps_at: Evaluation,
+    at: Evaluation,
+    posed: Posed,
+    per_day: float,
+    chosen_minor: int,
 ) -> tuple[Step, ...]:
     found = [
         Step("frictionless optimum", path.frictionless_minor),
         Step("with stock and risk", path.optimum_minor, steps_at.objectives[0] * per_day),
     ]
-    if path.aimed_minor != path.optimum_minor:
-        found.append(Step(path.aim, path.aimed_minor, steps_at.objectives[1] * per_day))
-    for index, move in enumerate(path.moves, start=2):
+    if path.base_minor != path.optimum_minor:
+        found.append(Step(path.base_aim, path.base_minor, steps_at.objectives[1] * per_day))
+    if path.aimed_minor != path.base_minor:
+        found.append(Step(path.aim, path.aimed_minor, steps_at.objectives[2] * per_day))
+    for index, move in enumerate(path.moves, start=FIRST_MOVE):
         found.append(
             Step(f"guard {move.guard}", move.after_minor, steps_at.objectives[index] * per_day)
         )
+    if path.rounded_minor != found[-1].price_minor:
+        objective = None if posed.request.approval else steps_at.objectives[-1] * per_day
+        found.append(Step(path.rounding, float(path.rounded_minor), objective))
     if posed.request.approval is not None:
-        found.append(Step("approved price", path.wanted_minor, at.objectives[-1] * per_day))
+        found.append(Step("approved price", float(path.wanted_minor), at.objectives[-1] * per_day))
+    elif chosen_minor != path.wanted_minor:
+        found.append(Step("present price stays", float(chosen_minor), at.objectives[-1] * per_day))
     return tuple(found)
 
 
@@ -159,6 +174,7 @@ def _clamps(path: PricePath, steps_at: Evaluation, per_day: float) -> tuple[Clam
     return tuple(
         Clamp(
             guard=move.guard,
+            place=move.place or None,
             bound_minor=move.bound_minor,
             price_before_minor=move.before_minor,
             price_after_minor=move.after_minor,
@@ -166,7 +182,7 @@ def _clamps(path: PricePath, steps_at: Evaluation, per_day: float) -> tuple[Clam
             cost_per_day_minor=(steps_at.objectives[index - 1] - steps_at.objectives[index])
             * per_day,
         )
-        for index, move in enumerate(path.moves, start=2)
+        for index, move in enumerate(path.moves, start=FIRST_MOVE)
     )
 
 

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from models import approvals, breaker, coldstart, demand, exploration, gate, guards
 from models.context import Output, Placed, alert
 from models.market import begin_epoch, close_epoch, reschedule
+from models.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, is_unseen
 from models.partition import PartitionState
-from models.path import EXPERT, EXPLORATION, OPTIMUM, PricePath
+from models.path import EXPERT, EXPLORATION, OPTIMUM, PricePath, gave_way
 from models.pose import Posed
 from models.record import build_record, minor_greeks
 from models.tile import Evaluation
@@ -19,7 +20,6 @@ from schemas.events import DAY_MS, rfc3339
 from schemas.outputs import Interval, PriceDecided, TapePosition
 from schemas.state import BreakerState
 
-WITHIN_BAND = "within the no-change band"
 PROFIT_SCALE_SHARE = 0.01  # scaled Delta is over at least this share of revenue, never over zero
 
 
@@ -50,25 +50,6 @@ class Judged(NamedTuple):
     after: BreakerState
     assessed: tuple[str, ...]
     wait: approvals.Wait | None
-
-
-def stays(partition: PartitionState, posed: Posed, path: PricePath, at: Evaluation) -> bool:
-    """Whether the move gains less than a change costs, so that the present price stays.
-
-    ``at`` was evaluated with the previous price last but one and the wanted price last.
-    """
-    previous = posed.state.published_minor
-    if previous is None or path.aim == EXPLORATION or not at.finite:
-        return False
-    if posed.request.approval is not None:
-        return False
-    if not posed.allowed.low_minor <= previous <= posed.allowed.high_minor:
-        return False
-    if previous % partition.policy.guards.tick_minor:
-        return False
-    gain = at.objectives[-1] - at.objectives[-2]
-    cost = partition.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
-    return previous == path.wanted_minor or gain <= cost
 
 
 def settle(
@@ -151,7 +132,7 @@ def _graduation(partition: PartitionState, posed: Posed) -> list[Placed]:
     known = state.passport
     if known is None or known.graduated_ms is not None:
         return []
-    if not coldstart.may_graduate(posed.posterior, partition.policy):
+    if not coldstart.may_graduate(posed.posterior, posed.policy):
         return []
     state.passport = replace(known, graduated_ms=request.now_ms)
     low, high = demand.elasticity_interval(posed.posterior)
@@ -161,7 +142,7 @@ def _graduation(partition: PartitionState, posed: Posed) -> list[Placed]:
         "elasticity_low": low,
         "elasticity_high": high,
         "confidence": coldstart.confidence(partition.prior, posed.posterior),
-        "rule": coldstart.graduation_rule(partition.policy),
+        "rule": coldstart.graduation_rule(posed.policy),
     }
     return [
         alert(partition, request.offset, request.now_ms, "graduated", state.sku, message, evidence)
@@ -171,7 +152,7 @@ def _graduation(partition: PartitionState, posed: Posed) -> list[Placed]:
 def _assess(
     partition: PartitionState, posed: Posed, path: PricePath, at: Evaluation, chosen_minor: int
 ) -> tuple[str, ...]:
-    state, policy = posed.state, partition.policy.breaker
+    state, policy = posed.state, posed.policy.breaker
     price = chosen_minor / posed.reference_minor
     revenue = price * posed.full.kept_share * max(at.expected_sales, 0.0)
     profit = max(abs(at.expected_profit), PROFIT_SCALE_SHARE * revenue, 1e-12)
@@ -214,19 +195,22 @@ def _verdict(
         holding.extend(f"breaker: {reason}" for reason in breaker_reasons)
     if manifest.kill_switch is not None:
         holding.append(f"kill switch: {manifest.kill_switch}")
-    broken = guards.violations(chosen_minor, posed.allowed)
+    broken = guards.violations(chosen_minor, posed.allowed, posed.policy.guards.tick_minor)
     holding.extend(f"guard broken: {guard}" for guard in broken)
     holding.extend(
         gate.check(
             partition.gates.get(posed.state.sku),
             chosen_minor,
             posed.entry.currency,
-            partition.policy.guards,
+            posed.policy.guards,
             posed.request.clock_ms,
             posed.request.now_ms,
         )
     )
-    stayed = [WITHIN_BAND] if chosen_minor != path.wanted_minor else []
+    previous = posed.state.published_minor
+    stayed = []
+    if previous is not None and chosen_minor != path.wanted_minor:
+        stayed = [TOO_SMALL if is_unseen(posed, path, previous) else WITHIN_BAND]
     if holding:
         return Verdict("held", (*holding, *stayed))
     reasons = [f"trigger: {posed.request.trigger}", *stayed]
@@ -235,7 +219,9 @@ def _verdict(
     if not stayed and path.aim != OPTIMUM:
         reasons.append(path.aim)
     reasons.extend(f"guard: {move.guard}" for move in path.moves)
-    reasons.extend(f"gave way: {guard}" for guard in posed.allowed.gave_way)
+    reasons.extend(f"gave way: {guard}" for guard in gave_way(posed, path))
+    if not stayed and previous is not None and is_unseen(posed, path, previous):
+        reasons.append(FORCED_SMALL)
     return Verdict("published", tuple(reasons))
 
 
@@ -285,7 +271,7 @@ def _decision(
     published = verdict.status == "published"
     price_minor = chosen_minor if published else state.published_minor
     number = partition.manifest.partition
-    valid_ms = request.now_ms + int(partition.policy.decision.valid_days * DAY_MS)
+    valid_ms = request.now_ms + int(posed.policy.decision.valid_days * DAY_MS)
     return PriceDecided(
         price_id=f"{number}-{request.offset}-{state.sku}",
         sku=state.sku,
@@ -305,7 +291,7 @@ def _decision(
         exogenous_log=_exogenous_log(posed, path, chosen_minor),
         greeks=minor_greeks(at, posed) if at.finite else None,
         record=(
-            build_record(partition, posed, path, at, steps_at, after)
+            build_record(partition, posed, path, at, steps_at, after, chosen_minor)
             if at.finite and steps_at.finite
             else None
         ),
@@ -346,7 +332,7 @@ def _acceptable(
     """Prices from which a move to the chosen one would gain less than a change costs."""
     low = high = float(chosen_minor)
     if at.greeks.gamma < 0.0:
-        cost = partition.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
+        cost = posed.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
         half = math.sqrt(2.0 * cost / -at.greeks.gamma) * posed.reference_minor
         low, high = low - half, high + half
     low = max(low, posed.allowed.low_minor)

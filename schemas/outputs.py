@@ -53,7 +53,8 @@ class Clamp(Struct, frozen=True, kw_only=True, gc=False):
     """One guard that moved the price.
 
     ``shadow_price`` is dPi/dP at the bound (units); ``cost_per_day_minor`` is what the guard
-    costs in expected objective, so that the clamps of one decision add up.
+    costs in expected objective, so that the clamps of one decision add up. ``place``: the market
+    and channel, or the ladder, whose rule it is, where there are several.
     """
 
     guard: str
@@ -62,6 +63,7 @@ class Clamp(Struct, frozen=True, kw_only=True, gc=False):
     price_after_minor: float
     shadow_price: float
     cost_per_day_minor: float
+    place: str | None = None
 
 
 class DemandView(Struct, frozen=True, kw_only=True, gc=False):

@@ -114,6 +114,9 @@ class GuardPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def __post_init__(self) -> None:
         if any(ending >= self.ending_modulus_minor for ending in self.endings_minor):
             raise ValueError("Expected `endings_minor` below `ending_modulus_minor`")
+        ends = (self.ending_modulus_minor, *self.endings_minor) if self.endings_minor else ()
+        if any(ending % self.tick_minor for ending in ends):
+            raise ValueError("Expected endings and their modulus in whole ticks")
 
 
 class MarketPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

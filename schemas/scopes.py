@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.errors import FieldError
-from schemas.policy import GuardPolicy, Policy, Selector
+from schemas.policy import GuardPolicy, Ladder, Policy, Selector
 
 # What a scope may set of `decision`: the rest times the whole partition.
 SCOPED_DECISION_KEYS = frozenset(
@@ -29,6 +29,8 @@ SCOPED_DECISION_KEYS = frozenset(
     }
 )
 PLACED_TABLES = frozenset({"guards"})  # what a scope of a market or channel may set
+# One price has one ending, and these three fit each other: a scope sets all of them or none.
+ROUNDING_KEYS = frozenset({"tick_minor", "ending_modulus_minor", "endings_minor"})
 
 
 class Subject(NamedTuple):
@@ -52,6 +54,13 @@ class PlacedGuards(NamedTuple):
 
     place: Place
     guards: GuardPolicy
+
+
+class Rung(NamedTuple):
+    """A product's place in a ladder, 0 the cheapest."""
+
+    ladder: Ladder
+    place: int
 
 
 class Scope(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,6 +109,10 @@ class PolicyDocument:
         self._places = _places(base)
         self._policies: dict[tuple[int, ...], Policy] = {(): base}
         self._placed: dict[tuple[int, ...], tuple[PlacedGuards, ...]] = {}
+        self.rungs: dict[str, tuple[Rung, ...]] = {}
+        for ladder in base.ladders:
+            for place, sku in enumerate(ladder.skus):
+                self.rungs[sku] = (*self.rungs.get(sku, ()), Rung(ladder, place))
 
     def of(self, subject: Subject) -> Policy:
         """What holds for a product in every place."""
@@ -211,6 +224,12 @@ def _check(scope: Scope, base: Policy) -> None:
     for name in scope.tables():
         if placed and name not in PLACED_TABLES:
             raise ValueError(f"Expected only guards for a market or channel - at `$.{name}`")
+    rounding = ROUNDING_KEYS & scope.guards.keys()
+    if rounding and (placed or rounding != ROUNDING_KEYS):
+        raise ValueError(
+            "Expected tick_minor, ending_modulus_minor and endings_minor together, and for no "
+            f"single market or channel - at `$.guards.{min(rounding)}`"
+        )
     _check_names(scope.select, base)
 
 

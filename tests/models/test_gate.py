@@ -17,6 +17,7 @@ from schemas.outputs import BreakerView, PriceDecided
 from schemas.policy import GuardPolicy
 from schemas.state import GateEntry
 from tests.models.tapes import Partition, at
+from tests.models.test_guards import held as held_bounds
 from tests.models.test_guards import priced
 
 DAY_MS = 86_400_000
@@ -211,16 +212,13 @@ class Life:
         gate.cost_changed(self.entry, cost(cost_minor), MARKUP)
 
     def inputs(self) -> GuardInputs:
-        resale = self.event.minimum_resale_price_minor.get("DE")
         same_day = self.day == self.now_ms // DAY_MS
         return GuardInputs(
             unit_cost_minor=self.cost_minor,
             kept_share=1.0,
             reference_price_minor=self.reference,
             list_price_minor=self.event.list_price_minor,
-            minimum_resale_price_minor=(
-                resale if "DE" in self.policy.minimum_resale_price_markets else None
-            ),
+            minimum_resale_price_minor=self.event.minimum_resale_price_minor,
             previous_minor=self.published,
             day_anchor_minor=self.day_open if same_day else self.published,
         )
@@ -303,7 +301,7 @@ def test_what_lies_a_tick_beyond_the_guards_is_held(drawn, ticks) -> None:
         aim = live(life, happening)
         if aim is not None:
             life.publish(priced(aim, life.inputs(), life.policy)[0])
-    found = guards.bounds(life.inputs(), life.policy)
+    found = held_bounds(life.inputs(), life.policy)
     allowed = guards.feasible(found, life.policy.tick_minor)
     price = ticks * life.policy.tick_minor
     slack = life.policy.tick_minor if allowed.gave_way else 1e-6

@@ -11,13 +11,15 @@ from models.guards import (
     Feasible,
     GuardInputs,
     Move,
-    bounds,
     clamp,
     feasible,
-    round_to_tick,
+    placed_bounds,
+    round_price,
+    rounding_of,
     violations,
 )
 from schemas.policy import GuardPolicy
+from schemas.scopes import Place, PlacedGuards
 
 INF = math.inf
 PLAIN = GuardInputs(
@@ -25,7 +27,7 @@ PLAIN = GuardInputs(
     kept_share=1.0,
     reference_price_minor=1000,
     list_price_minor=None,
-    minimum_resale_price_minor=None,
+    minimum_resale_price_minor={},
     previous_minor=None,
     day_anchor_minor=None,
 )
@@ -33,10 +35,15 @@ PLAIN = GuardInputs(
 
 def priced(price_minor: float, inputs: GuardInputs, policy: GuardPolicy) -> tuple[int, Feasible]:
     """The whole price that an aim ends at, and what was allowed."""
-    allowed = feasible(bounds(inputs, policy), policy.tick_minor)
+    allowed = feasible(held(inputs, policy), policy.tick_minor)
     moves = clamp(price_minor, allowed)
     after = moves[-1].after_minor if moves else price_minor
-    return round_to_tick(after, allowed, policy.tick_minor), allowed
+    return round_price(after, allowed, rounding_of(policy)), allowed
+
+
+def held(inputs: GuardInputs, policy: GuardPolicy) -> tuple[Bound, ...]:
+    """The guards of the only place."""
+    return placed_bounds(inputs, [PlacedGuards(Place(), policy)])
 
 
 def test_every_guard_is_an_interval_strongest_first() -> None:
@@ -44,7 +51,7 @@ def test_every_guard_is_an_interval_strongest_first() -> None:
         unit_cost_minor=400,
         kept_share=0.8,
         list_price_minor=1500,
-        minimum_resale_price_minor=700,
+        minimum_resale_price_minor={"DE": 700, "US": 900},
         previous_minor=900,
         day_anchor_minor=800,
         canary_step_ratio=0.25,
@@ -56,11 +63,12 @@ def test_every_guard_is_an_interval_strongest_first() -> None:
         floor_reference_ratio=0.5,
         step_ratio_max=0.125,
         day_step_ratio_max=0.5,
+        minimum_resale_price_markets=("DE", "FR"),
     )
-    assert bounds(inputs, policy) == (
+    assert held(inputs, policy) == (
         Bound("cost_floor", 500.0, INF),
         Bound("margin_floor", 1000.0, INF),
-        Bound("minimum_resale_price", 700, INF),
+        Bound("minimum_resale_price", 700.0, INF),
         Bound("list_price_ceiling", 0.0, 1125.0),
         Bound("reference_ceiling", 0.0, 2000.0),
         Bound("reference_floor", 500.0, INF),
@@ -71,7 +79,7 @@ def test_every_guard_is_an_interval_strongest_first() -> None:
 
 
 def test_what_is_not_known_limits_nothing() -> None:
-    assert [bound.guard for bound in bounds(PLAIN, GuardPolicy())] == [
+    assert [bound.guard for bound in held(PLAIN, GuardPolicy())] == [
         "cost_floor", "margin_floor", "reference_ceiling", "reference_floor",
     ]  # fmt: skip
 
@@ -109,8 +117,8 @@ CASES = [
     ),
     (
         "a minimum resale price above the list price",
-        {"minimum_resale_price_minor": 1200, "list_price_minor": 1000},
-        {}, 1000.0, 1200, ("list_price_ceiling",),
+        {"minimum_resale_price_minor": {"DE": 1200}, "list_price_minor": 1000},
+        {"minimum_resale_price_markets": ("DE",)}, 1000.0, 1200, ("list_price_ceiling",),
     ),
     (
         "the day's limit is nearer than the step's",
@@ -160,7 +168,7 @@ def test_where_an_aim_ends(inputs, policy, aim, expected, gave_way) -> None:
 
 def test_the_ledger_names_each_guard_that_moved_the_price() -> None:
     inputs = PLAIN._replace(list_price_minor=1500, previous_minor=1000, day_anchor_minor=1000)
-    allowed = feasible(bounds(inputs, GuardPolicy()), 1)
+    allowed = feasible(held(inputs, GuardPolicy()), 1)
     assert clamp(3000.0, allowed) == (
         Move("list_price_ceiling", 1500.0, 3000.0, 1500.0),
         Move("day_step", 1200.0, 1500.0, 1200.0),
@@ -186,6 +194,7 @@ def situations(draw: st.DrawFn, prices_max: int = 100_000) -> tuple[GuardInputs,
         step_ratio_max=step,
         day_step_ratio_max=day_step,
         tick_minor=draw(st.sampled_from([1, 3, 10, 50, 99])),
+        minimum_resale_price_markets=("DE",),
     )
     previous = draw(maybe)
     inputs = GuardInputs(
@@ -193,7 +202,7 @@ def situations(draw: st.DrawFn, prices_max: int = 100_000) -> tuple[GuardInputs,
         kept_share=draw(st.floats(0.3, 1.0)),
         reference_price_minor=draw(money),
         list_price_minor=draw(maybe),
-        minimum_resale_price_minor=draw(maybe),
+        minimum_resale_price_minor=draw(st.just({}) | st.fixed_dictionaries({"DE": money})),
         previous_minor=previous,
         day_anchor_minor=None if previous is None else draw(maybe),
         canary_step_ratio=None if previous is None else draw(st.none() | st.floats(0.001, 0.2)),
@@ -215,13 +224,13 @@ def test_a_price_that_leaves_the_guards_breaks_none(situation, aim) -> None:
     kept = price * inputs.kept_share
     assert kept >= inputs.unit_cost_minor * (1 - 1e-12)
     assert kept - inputs.unit_cost_minor >= policy.margin_floor_ratio * kept - 1e-9 * kept
-    assert price >= (inputs.minimum_resale_price_minor or 0)
+    assert price >= inputs.minimum_resale_price_minor.get("DE", 0)
 
 
 @given(situations(), aims)
 def test_one_clamp_after_the_other_ends_inside_all_of_them(situation, aim) -> None:
     inputs, policy = situation
-    allowed = feasible(bounds(inputs, policy), policy.tick_minor)
+    allowed = feasible(held(inputs, policy), policy.tick_minor)
     moves = clamp(aim, allowed)
     after = moves[-1].after_minor if moves else aim
     assert after == min(max(aim, allowed.low_minor), allowed.high_minor)
@@ -245,7 +254,7 @@ def test_a_guard_that_gives_way_leaves_the_nearest_allowed_tick(situation) -> No
     """Against a plain search over all ticks."""
     inputs, policy = situation
     tick = policy.tick_minor
-    found = bounds(inputs, policy)
+    found = held(inputs, policy)
     assume(all(bound.low_minor < 20_000 for bound in found))
     ticks, gave_way = list(range(tick, 20_000, tick)), []
     for bound in found:
@@ -270,10 +279,13 @@ def test_guards_know_no_currency(situation, aim, factor) -> None:
         **{
             name: value * factor
             for name, value in inputs._asdict().items()
-            if name.endswith("_minor") and value is not None
-        }
+            if name.endswith("_minor") and isinstance(value, int)
+        },
+        minimum_resale_price_minor={
+            market: price * factor for market, price in inputs.minimum_resale_price_minor.items()
+        },
     )
-    one, other = bounds(inputs, policy), bounds(scaled, policy)
+    one, other = held(inputs, policy), held(scaled, policy)
     assert [bound.guard for bound in one] == [bound.guard for bound in other]
     for before, after in zip(one, other, strict=True):
         assert after.low_minor == pytest.approx(before.low_minor * factor, rel=1e-12)

@@ -175,7 +175,7 @@ step_ratio_max = 0.05
 
 [[scopes]]
 select = {categories = ["shoes"]}
-guards = {step_ratio_max = 0.08, tick_minor = 5}
+guards = {step_ratio_max = 0.08, tick_minor = 5, ending_modulus_minor = 100, endings_minor = [95]}
 objective = {risk_aversion = 0.2}
 
 [[scopes]]
@@ -188,7 +188,7 @@ guards = {step_ratio_max = 0.01}
 
 [[scopes]]
 select = {skus = ["A"]}
-guards = {tick_minor = 10}
+guards = {tick_minor = 10, ending_modulus_minor = 100, endings_minor = []}
 breaker = {scaled_delta_max = 0.5}
 """
 
@@ -202,7 +202,7 @@ def test_scopes_hold_where_all_that_they_name_matches_and_the_later_wins() -> No
     )
     shared = {"markets": document.base.markets, "channels": ("web", "letter")}
     hats = Policy(guards=GuardPolicy(step_ratio_max=0.05), **shared)
-    shoes = GuardPolicy(step_ratio_max=0.08, tick_minor=5)
+    shoes = GuardPolicy(step_ratio_max=0.08, tick_minor=5, endings_minor=(95,))
     own = GuardPolicy(step_ratio_max=0.08, tick_minor=10)
     assert document.of(c) == document.base == hats
     assert document.of(b) == Policy(
