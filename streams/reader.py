@@ -133,6 +133,25 @@ def read_to_end(
     yield from read_range(consumer, topic, partition, begin, end, deadline_s)
 
 
+def read_live(
+    consumer: Consumer, topic: str, partition: int, deadline_s: float
+) -> dict[bytes, bytes]:
+    """The live records of a compacted partition: the last value of each key, no tombstones.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or the deadline passed
+    """
+    records: dict[bytes, bytes] = {}
+    for message in read_to_end(consumer, topic, partition, deadline_s):
+        key, value = message.key() or b"", message.value()
+        if value is None:
+            records.pop(key, None)
+        else:
+            records[key] = value
+    return records
+
+
 def read_range(
     consumer: Consumer, topic: str, partition: int, begin: int, end: int, deadline_s: float
 ) -> Iterator[Message]:

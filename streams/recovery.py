@@ -92,7 +92,7 @@ class Recovery:
                 raise NoLongerOurs(f"tape[{partition}]")
             outbox.take_over()
             with reader.opened(self.settings, "state") as consumer:
-                records = self._read_state(consumer, partition)
+                records = reader.read_live(consumer, self._state_topic, partition, self.deadline_s)
                 # Only now: the last owner may have gone on until it was fenced.
                 tape = reader.log_range(consumer, self._tape_topic, partition, self.deadline_s)
         engine = (
@@ -122,16 +122,6 @@ class Recovery:
             outbox.send([Send(TAPE.name, None, announcement, partition)])
         finally:
             outbox.close()
-
-    def _read_state(self, consumer: Any, partition: int) -> dict[bytes, bytes]:
-        records: dict[bytes, bytes] = {}
-        for message in reader.read_to_end(consumer, self._state_topic, partition, self.deadline_s):
-            key, value = message.key() or b"", message.value()
-            if value is None:
-                records.pop(key, None)
-            else:
-                records[key] = value
-        return records
 
 
 def check_position(partition: int, position: int, begin: int, end: int) -> None:

@@ -1,0 +1,95 @@
+"""Engines as they stand: from Kafka's state topic, a checkpoint, or a tape that is folded first."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from models.engine import PartitionEngine
+from models.tile import Kernel
+from schemas.errors import InputError, ServiceError
+from schemas.topics import PARTITIONS_DEFAULT, STATE
+from streams.kafka_settings import topic_name
+from streams.reader import opened, read_live, require_partitions
+from streams.replay import Replay
+from streams.tape_sources import KAFKA, Progress, open_source
+
+BATCH_RECORDS = 1000
+READ_DEADLINE_S = 600.0
+
+
+def load_engines(
+    source: str, settings: Any, kernel: Kernel, progress: Progress | None = None
+) -> list[PartitionEngine]:
+    """The engines of all partitions, by number.
+
+    Parameters
+    ----------
+    source : ``kafka``, a checkpoint, a tape file or an event file
+
+    Raises
+    ------
+    InputError : the file is none of these, or there is no state yet
+    ServiceError : file or broker can't be reached
+    """
+    if source == KAFKA:
+        return _from_kafka(settings, kernel)
+    path = Path(source)
+    if _is_checkpoint(path):
+        replay = Replay(kernel, _partitions_of(path), BATCH_RECORDS)
+        replay.load(path)
+        return replay.engines
+    opened_source = open_source(source, settings, PARTITIONS_DEFAULT, progress)
+    replay = Replay(kernel, opened_source.partitions, BATCH_RECORDS)
+    replay.feed(opened_source.records)
+    return replay.engines
+
+
+def _from_kafka(settings: Any, kernel: Kernel) -> list[PartitionEngine]:
+    topic = topic_name(settings, STATE.name)
+    found = []
+    with opened(settings, "engine-states") as consumer:
+        for number in range(require_partitions(consumer, topic)):
+            records = read_live(consumer, topic, number, READ_DEADLINE_S)
+            found.append(
+                PartitionEngine.restore(number, records.items(), kernel)
+                if records
+                else PartitionEngine.new(number, kernel)
+            )
+    if all(engine.position < 0 for engine in found):
+        raise InputError(
+            "no_state", "no worker has written its state yet.", where=topic,
+            fix="Run: pricemaker worker",
+        )  # fmt: skip
+    return found
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(1) == b"["
+    except OSError as error:
+        raise ServiceError("file_unreachable", f"{error}.", where=str(path)) from error
+
+
+def _partitions_of(path: Path) -> int:
+    with path.open("rb") as file:
+        numbers = [int(line[1 : line.index(b",")]) for line in file if b"," in line]
+    return max(numbers, default=0) + 1
+
+
+def read_policies(settings: Any) -> list[str]:
+    """The policy texts in force on Kafka, one per partition that has any state.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or the topic is missing
+    """
+    topic = topic_name(settings, STATE.name)
+    found = []
+    with opened(settings, "engine-states") as consumer:
+        for number in range(require_partitions(consumer, topic)):
+            record = read_live(consumer, topic, number, READ_DEADLINE_S).get(b"policy")
+            if record is not None:
+                found.append(str(orjson.loads(record)["policy"]))
+    return found
