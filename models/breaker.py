@@ -5,6 +5,7 @@ cool-down in event time HALF_OPEN allows one bounded canary step; a canary that 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -21,7 +22,10 @@ DOUBLINGS_MAX = 5
 
 
 class Evidence(NamedTuple):
-    """What the breaker looks at, for one wanted price. Prices in minor units."""
+    """What the breaker looks at, for one wanted price. Prices in minor units.
+
+    Ages are of the last report, None where the price does not rely on such reports.
+    """
 
     finite: bool
     interior: bool
@@ -38,6 +42,10 @@ class Evidence(NamedTuple):
     stock_age_ms: int | None
     sales_ratio: float | None
     epoch_orders: int
+    rival_age_ms: int | None = None
+    traffic_age_ms: int | None = None
+    catalogue_age_ms: int | None = None
+    loop_gain: float | None = None
 
 
 def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
@@ -73,11 +81,7 @@ def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
     in_band = band_low <= evidence.price_minor <= band_high
     if not in_band and not evidence.floor_forced:
         reasons.append(f"price outside its band of {band_low:.0f} to {band_high:.0f} minor units")
-    if (
-        evidence.stock_age_ms is not None
-        and evidence.stock_age_ms > policy.stock_age_days_max * DAY_MS
-    ):
-        reasons.append(f"stock not reported for {evidence.stock_age_ms / DAY_MS:.1f} days")
+    reasons.extend(_stale(evidence, policy))
     if (
         evidence.sales_ratio is not None
         and evidence.epoch_orders >= policy.fast_sales_orders_min
@@ -87,7 +91,23 @@ def assess(evidence: Evidence, policy: BreakerPolicy) -> tuple[str, ...]:
             f"sales {evidence.sales_ratio:.1f} times the upper forecast beyond "
             f"{policy.fast_sales_ratio:g}"
         )
+    if evidence.loop_gain is not None and evidence.loop_gain > policy.loop_gain_max:
+        reasons.append(
+            f"loop gain {evidence.loop_gain:.2f} with rivals that follow "
+            f"beyond {policy.loop_gain_max:g}"
+        )
     return tuple(reasons)
+
+
+def _stale(evidence: Evidence, policy: BreakerPolicy) -> Iterator[str]:
+    for name, age_ms, days_max in (
+        ("stock", evidence.stock_age_ms, policy.stock_age_days_max),
+        ("rivals", evidence.rival_age_ms, policy.rival_age_days_max),
+        ("traffic", evidence.traffic_age_ms, policy.traffic_age_days_max),
+        ("catalogue entry", evidence.catalogue_age_ms, policy.catalogue_age_days_max),
+    ):
+        if age_ms is not None and days_max is not None and age_ms > days_max * DAY_MS:
+            yield f"{name} not reported for {age_ms / DAY_MS:.1f} days"
 
 
 def cooled_down(breaker: BreakerState, now_ms: int, policy: BreakerPolicy) -> BreakerState:
@@ -95,17 +115,21 @@ def cooled_down(breaker: BreakerState, now_ms: int, policy: BreakerPolicy) -> Br
     ends_ms = cool_down_ends_ms(breaker, policy)
     if ends_ms is None or now_ms < ends_ms:
         return breaker
-    return replace(breaker, state=HALF_OPEN, since_ms=now_ms)
+    return replace(breaker, state=HALF_OPEN, since_ms=now_ms, until_ms=None)
 
 
 def cool_down_ends_ms(breaker: BreakerState, policy: BreakerPolicy) -> int | None:
     """When an open breaker has cooled down; None where it is not open or waits for a reset.
 
+    A manual trip ends at its expiry, if it has one.
+
     Each opening without a clean canary between doubles the cool-down, up to 32 times: a product
     that keeps failing is not tried, and reported, every day.
     """
-    if breaker.state != OPEN or MANUAL in breaker.reasons:
+    if breaker.state != OPEN:
         return None
+    if breaker.until_ms is not None or MANUAL in breaker.reasons:
+        return breaker.until_ms
     doublings = min(max(breaker.openings - 1, 0), DOUBLINGS_MAX)
     return breaker.since_ms + (int(policy.cool_down_hours * HOUR_MS) << doublings)
 
@@ -121,9 +145,20 @@ def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: in
     return breaker
 
 
-def tripped(now_ms: int) -> BreakerState:
-    """The state after an operator's trip."""
-    return BreakerState(OPEN, now_ms, (MANUAL,))
+def after_drift(
+    breaker: BreakerState, reason: str, now_ms: int, policy: BreakerPolicy
+) -> BreakerState:
+    """The state after a break of demand was found, as policy has it: half open, or open."""
+    if breaker.state == OPEN or (breaker.state == HALF_OPEN and policy.on_drift == "half_open"):
+        return breaker
+    if policy.on_drift == "half_open":
+        return half_open(now_ms, reason)
+    return BreakerState(OPEN, now_ms, (reason,), breaker.openings + 1)
+
+
+def tripped(now_ms: int, until_ms: int | None = None) -> BreakerState:
+    """The state after an operator's trip; without ``until_ms`` it waits for a reset."""
+    return BreakerState(OPEN, now_ms, (MANUAL,), until_ms=until_ms)
 
 
 def reset(now_ms: int) -> BreakerState:

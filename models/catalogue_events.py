@@ -4,7 +4,7 @@ import math
 
 from msgspec.structs import replace
 
-from models import coldstart, exploration, gate
+from models import breaker_scopes, coldstart, exploration, gate, moves
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
@@ -13,6 +13,8 @@ from models.prior import INHERITED, adapt, inherit, widened
 from schemas.events import CostChanged, HandedOver, ProductListed, ProductRetired, time_ms
 from schemas.learned import DemandPosterior
 from schemas.state import CatalogueEntry, SkuState
+
+STAMPING = (ProductListed, CostChanged)  # the events that set costs and prices of products
 
 
 def product_listed(context: Context, event: ProductListed) -> None:
@@ -46,6 +48,8 @@ def product_listed(context: Context, event: ProductListed) -> None:
     )
     if known is None:
         partition.join_family(partition.catalogue[event.sku])
+    else:
+        _stamp(context, known)
     markup = partition.policy_of(partition.catalogue[event.sku]).objective.expert_markup_ratio
     partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event, markup)
     partition.touch(f"catalogue/{event.sku}")
@@ -61,6 +65,17 @@ def product_listed(context: Context, event: ProductListed) -> None:
     if state.epoch is None:
         begin_epoch(partition, state, partition.catalogue[event.sku], context.now_ms)
     context.ask(state, "catalogue")
+
+
+def _stamp(context: Context, known: CatalogueEntry) -> None:
+    """Note what changed on a product that was listed before; the catalogue's breaker counts it."""
+    partition = context.partition
+    day = moves.day_of(partition.manifest.clock_ms)
+    if day is not None:
+        now = partition.catalogue[known.sku]
+        now = replace(now, stamped=moves.stamped(known, now, day))
+        partition.catalogue[known.sku] = now
+        breaker_scopes.stamped(context, known, now)
 
 
 def _doubt_entry(
@@ -165,6 +180,7 @@ def cost_changed(
         ),
         changed_ms=context.now_ms,
     )
+    _stamp(context, entry)
     markup = partition.policy_of(entry).objective.expert_markup_ratio
     gate.cost_changed(partition.gates[state.sku], event, markup)
     partition.touch(f"catalogue/{state.sku}")

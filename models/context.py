@@ -9,7 +9,7 @@ from schemas import topics
 from schemas.codec import canonical
 from schemas.events import rfc3339
 from schemas.outputs import Alert, AlertKind, TapePosition
-from schemas.state import SkuState
+from schemas.state import BreakerState, SkuState
 
 
 class Output(NamedTuple):
@@ -42,6 +42,7 @@ class Request(NamedTuple):
     """A decision that an event asks for.
 
     ``now_ms`` is event time, ``clock_ms`` the tape's clock then (event time before any tick).
+    ``catalogue`` is the catalogue's breaker as it stood at this place.
     """
 
     sku: str
@@ -52,6 +53,7 @@ class Request(NamedTuple):
     sales_ratio: float | None = None
     epoch_orders: int = 0
     approval: Approval | None = None
+    catalogue: BreakerState = BreakerState()
 
 
 class Refused(Exception):
@@ -65,7 +67,7 @@ class Refused(Exception):
 class Context:
     """The place of one record on the tape, and what observing it leads to."""
 
-    __slots__ = ("clock_ms", "now_ms", "offset", "outputs", "partition", "requests")
+    __slots__ = ("catalogue", "clock_ms", "now_ms", "offset", "outputs", "partition", "requests")
 
     def __init__(self, partition: PartitionState, offset: int, event_time_ms: int) -> None:
         self.partition = partition
@@ -73,6 +75,7 @@ class Context:
         clock_ms = partition.manifest.clock_ms
         self.clock_ms = event_time_ms if clock_ms is None else clock_ms
         self.now_ms = max(self.clock_ms, event_time_ms)
+        self.catalogue = partition.catalogue_breaker
         self.outputs: list[Placed] = []
         self.requests: dict[str, Request] = {}  # by SKU, in the order of asking
 
@@ -92,8 +95,9 @@ class Context:
             return
         ratio, orders = (closed.sales_ratio, closed.orders) if closed else (None, 0)
         self.requests[state.sku] = Request(
-            state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders, approval
-        )
+            state.sku, trigger, self.offset, self.now_ms, self.clock_ms, ratio, orders, approval,
+            self.catalogue,
+        )  # fmt: skip
 
     def tell(self, sku: str, closed: Closed | None) -> None:
         """Tell people what was found when a product's epoch closed."""
@@ -122,11 +126,13 @@ def alert(
     sku: str | None,
     message: str,
     evidence: dict[str, Any],
+    *,
+    subject: str | None = None,
 ) -> Placed:
-    """Build an alert record."""
+    """Build an alert record; ``subject`` is what it is about where that is no product."""
     number = partition.manifest.partition
     found = Alert(
-        alert_id=f"{number}-{offset}-{kind}-{sku or 'all'}",
+        alert_id=f"{number}-{offset}-{kind}-{sku or subject or 'all'}",
         kind=kind,
         sku=sku,
         at=rfc3339(now_ms),

@@ -8,6 +8,7 @@ import msgspec
 from models import (
     approvals,
     breaker,
+    breaker_scopes,
     coldstart,
     day_effects,
     discounts,
@@ -35,7 +36,7 @@ from schemas.events import (
 )
 from schemas.learned import DemandPrior
 from schemas.policy import policy_sha256
-from schemas.state import CatalogueEntry, Promotion, SkuState
+from schemas.state import Promotion, SkuState
 
 
 def policy_published(context: Context, event: PolicyPublished) -> None:
@@ -156,24 +157,36 @@ def operator_command(context: Context, event: OperatorCommand) -> None:
         evidence = {"actor": event.actor, "reason": event.reason, "on": on}
         context.alert("kill_switch", None, f"kill switch {'on' if on else 'off'}", evidence)
         return
+    breaker_scopes.steer(context, event, expires_ms)
     for sku in sorted(partition.skus):
         entry = partition.catalogue[sku]
         if entry.retired or event.scope.name not in (None, sku, entry.family):
             continue
         if event.scope.kind == "sku" and event.scope.name != sku:
             continue
-        _steer(context, partition.skus[sku], event)
+        if event.command == "breaker_trip":
+            _withdraw_discounts(context, [sku], "breaker: manual trip")
+        if event.command == "breaker_reset" or event.scope.kind == "sku":
+            _steer(context, partition.skus[sku], event, expires_ms)
 
 
-def _steer(context: Context, state: SkuState, event: OperatorCommand) -> None:
+def _steer(
+    context: Context, state: SkuState, event: OperatorCommand, expires_ms: int | None
+) -> None:
+    """Trip or reset a product's own breaker; a tripped one may go back to its last good price."""
     before = state.breaker.state
     if event.command == "breaker_trip":
-        state.breaker = breaker.tripped(context.now_ms)
+        state.breaker = breaker.tripped(context.now_ms, expires_ms)
         context.partition.manifest.counts.breaker_trips += before != breaker.OPEN
-        _withdraw_discounts(context, [state.sku], "breaker: manual trip")
+        limits = context.partition.policy_of(context.partition.catalogue[state.sku]).breaker
+        if limits.when_open == "revert" and state.unproven_minor is not None:
+            context.ask(state, "breaker trip")
     else:
-        state.breaker = breaker.reset(context.now_ms)
         context.ask(state, "breaker reset")
+        if before != breaker.OPEN:
+            return
+        state.breaker = breaker.reset(context.now_ms)
+    reschedule(context.partition, state)
     context.partition.touch(f"sku/{state.sku}")
     context.alert(
         "breaker_changed",
@@ -214,6 +227,7 @@ def clock_ticked(context: Context, event: ClockTicked) -> bool:
         exploration.new_day(partition, day)
         effects_book.new_day(partition, day)
         returns_book.new_day(partition, day)
+    breaker_scopes.clock_moved(context)
     for state in partition.take_due(now_ms):
         _look(context, state)
     return True
@@ -223,6 +237,7 @@ def _look(context: Context, state: SkuState) -> None:
     partition = context.partition
     partition.touch(f"sku/{state.sku}")
     entry = partition.catalogue[state.sku]
+    limits = partition.policy_of(entry).breaker
     if entry.retired:
         return
     if epoch_is_over(partition, state, context.now_ms):
@@ -231,7 +246,7 @@ def _look(context: Context, state: SkuState) -> None:
         context.ask(state, EPOCH, closed)
     elif state.decide_anew is not None:
         context.ask(state, state.decide_anew)
-    elif _has_cooled_down(partition, state, entry, context.now_ms):
+    elif breaker.cooled_down(state.breaker, context.now_ms, limits) != state.breaker:
         context.ask(state, "breaker cool-down")
     elif discounts.renewal_is_due(partition, state, context.now_ms):
         context.ask(state, "discount ends")
@@ -239,23 +254,22 @@ def _look(context: Context, state: SkuState) -> None:
     reschedule(partition, state)
 
 
-def _has_cooled_down(
-    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
-) -> bool:
-    limits = partition.policy_of(entry).breaker
-    return breaker.cooled_down(state.breaker, now_ms, limits) != state.breaker
-
-
-def tick_reads(partition: PartitionState, event: ClockTicked, asked_ms: int) -> bool:
+def tick_reads(partition: PartitionState, event: ClockTicked, asked_ms: int, waiting: int) -> bool:
     """Whether a tick does more than move the clock, now that decisions wait since ``asked_ms``.
 
     It may look at what is due, also of what those decisions will schedule (their next round at
-    the earliest), end a kill switch, or let the return model learn.
+    the earliest), end a kill switch, move a family's or the catalogue's breaker (``waiting`` more
+    moves could be too many for it), or let the return model learn.
     """
     now_ms, manifest = event.event_time_ms, partition.manifest
     earliest_ms = next_round(asked_ms, partition.policy.decision)
     if partition.due:
         earliest_ms = min(earliest_ms, partition.due[0][0])
+    scope_ms = breaker_scopes.next_change_ms(partition)
+    if scope_ms is not None:
+        earliest_ms = min(earliest_ms, scope_ms)
     if manifest.kill_switch_expires_ms is not None:
         earliest_ms = min(earliest_ms, manifest.kill_switch_expires_ms)
-    return now_ms >= earliest_ms or manifest.returns_day != now_ms // DAY_MS
+    if now_ms >= earliest_ms or manifest.returns_day != now_ms // DAY_MS:
+        return True
+    return breaker_scopes.may_trip(partition, waiting)

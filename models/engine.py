@@ -12,8 +12,9 @@ from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 
-from models import control_events, discounts
+from models import breaker_scopes, catalogue_events, control_events, discounts
 from models.context import Context, Output, Placed, Request, alert
+from models.evidence import last_good_minor
 from models.fold import admit, observe
 from models.moving import stays
 from models.partition import PartitionState, StateRecord
@@ -147,7 +148,7 @@ class PartitionEngine:
 
     def _fold(self, offset: int, value: bytes) -> None:
         record = self._decoded(offset, value)
-        if self._wave and self._reads_many(record):
+        if self._wave and (self._reads_many(record) or self._stamps(record.event)):
             self._drain()
         context = admit(self.state, offset, record)
         if context is not None:
@@ -165,6 +166,8 @@ class PartitionEngine:
         self._outputs.extend(context.outputs)
         for request in context.requests.values():
             self._pose(request)
+        if len({self.state.catalogue[sku].family for sku in context.requests}) > 1:
+            self._drain()  # a round is judged as a whole, so it is a wave of its own
 
     def _waits(self, event: AnyEvent) -> bool:
         """Whether a product's event must wait; a first listing that waits holds the next ones."""
@@ -178,6 +181,10 @@ class PartitionEngine:
         if waits:
             self._unlisted[event.sku] = None
         return waits
+
+    def _stamps(self, event: AnyEvent) -> bool:
+        """Whether an event sets values that are counted in tape order, and would have to wait."""
+        return isinstance(event, catalogue_events.STAMPING) and self._waits(event)
 
     def _decoded(self, offset: int, value: bytes) -> tape.TapeRecord:
         try:
@@ -196,7 +203,7 @@ class PartitionEngine:
         if isinstance(event, ClockTicked):
             waiting = [posed.request.now_ms for posed in self._wave.values()]
             waiting += [admitted.context.now_ms for admitted in self._behind]
-            return control_events.tick_reads(self.state, event, min(waiting))
+            return control_events.tick_reads(self.state, event, min(waiting), len(waiting))
         return True
 
     def _pose(self, request: Request) -> None:
@@ -227,10 +234,24 @@ class PartitionEngine:
 
     def _price(self, posed: list[Posed]) -> None:
         wishes = discounts.wishes(self.state, self.kernel, posed)
-        for one, wished in zip(self.priced(posed), wishes, strict=True):
+        for one, wished in zip(self._judged(self.priced(posed)), wishes, strict=True):
             settled = settle(self.state, *one)
             self._outputs.extend(settled)
             self._outputs.extend(discounts.settle(self.state, one.posed, one.path, wished, settled))
+
+    def _judged(self, priced: list[Priced]) -> list[Priced]:
+        """A round's prices, judged as a whole before any of them is settled."""
+        posed, paths, chosen = ([one[place] for one in priced] for place in (0, 1, 4))
+        catalogue, told = breaker_scopes.judge_round(self.state, posed, paths, chosen)
+        self._outputs.extend(told)
+        if catalogue is None:
+            return priced
+        return [
+            one._replace(
+                posed=one.posed._replace(request=one.posed.request._replace(catalogue=catalogue))
+            )
+            for one in priced
+        ]
 
     def priced(self, posed: list[Posed]) -> list[Priced]:
         """Price posed decisions together; the state is only read."""
@@ -258,7 +279,22 @@ class PartitionEngine:
             for one, path, keep in zip(posed, paths, kept, strict=True)
         ]
         at_chosen = self._at_chosen(posed, chosen, kept, on_path)
-        return list(map(Priced._make, zip(posed, paths, at_chosen, on_path, chosen, strict=True)))
+        back = self._back(posed)
+        return list(
+            map(Priced._make, zip(posed, paths, at_chosen, on_path, chosen, back, strict=True))
+        )
+
+    def _back(self, posed: list[Posed]) -> list[Evaluation | None]:
+        """At the price before the last move, where an open breaker may go back to it."""
+        prices = [last_good_minor(one) for one in posed]
+        again = [(one, price) for one, price in zip(posed, prices, strict=True) if price]
+        evaluations = iter(
+            self.kernel.evaluate(
+                [one.full for one, _ in again],
+                [[price / one.reference_minor] for one, price in again],
+            )
+        )
+        return [None if price is None else next(evaluations) for price in prices]
 
     def _at_chosen(
         self,

@@ -148,4 +148,6 @@ def decision_is_sound(decision: PriceDecided) -> tuple[str, ...]:
         reasons.append("outbox: below cost")
     if record.breaker.state == "OPEN" and decision.status != "reverted":
         reasons.append("outbox: the breaker is open")
+    if "OPEN" in (record.breaker.family, record.breaker.catalogue):
+        reasons.append("outbox: a breaker above the product is open")
     return tuple(reasons)

@@ -96,7 +96,7 @@ def _accepted(
     state.drift = None if sums == DriftSums() else sums
     found: list[Finding] = []
     if drifted is not None and state.posterior is not None:
-        found.append(_drifted(state, drifted, seen, compared, now_ms))
+        found.append(_drifted(partition, state, drifted, seen, compared, now_ms))
         partition.manifest.counts.drifts += 1
         state.posterior = drift.widened(state.posterior, policy)
         compared = surprise(state.posterior, seen, partition.demand_settings)
@@ -105,11 +105,18 @@ def _accepted(
 
 
 def _drifted(
-    state: SkuState, drifted: drift.Drifted, seen: Observation, compared: Surprise, now_ms: int
+    partition: PartitionState,
+    state: SkuState,
+    drifted: drift.Drifted,
+    seen: Observation,
+    compared: Surprise,
+    now_ms: int,
 ) -> Finding:
     before = state.breaker.state
-    if before == breaker.CLOSED:
-        state.breaker = breaker.half_open(now_ms, f"demand drifted: {drifted}")
+    limits = partition.policy_of(partition.catalogue[state.sku]).breaker
+    state.breaker = breaker.after_drift(state.breaker, f"demand drifted: {drifted}", now_ms, limits)
+    if before != breaker.OPEN and state.breaker.state == breaker.OPEN:
+        partition.manifest.counts.breaker_trips += 1
     evidence = {
         "drifted": drifted,
         "orders": seen.orders,
@@ -117,7 +124,10 @@ def _drifted(
         "ln_price": seen.features.ln_price,
         "breaker": [before, state.breaker.state],
     }
-    message = f"demand drifted: {drifted}; the next move is a bounded step"
+    then = "is a bounded step"
+    if state.breaker.state == breaker.OPEN:
+        then = "waits for the breaker's cool-down"
+    message = f"demand drifted: {drifted}; the next move {then}"
     return Finding("drift", message, evidence)
 
 

@@ -6,12 +6,12 @@ Guards that need more than one product's numbers are worked out here, as bounds 
 import math
 from typing import NamedTuple
 
-from models import breaker, guards, ladders
+from models import guards, ladders
 from models.market import RivalView
 from models.objective import RIVAL_WIDTH, Row
 from models.partition import PartitionState
 from schemas.events import DAY_MS
-from schemas.state import BreakerState, CatalogueEntry, SkuState
+from schemas.state import CatalogueEntry, SkuState
 
 
 class Situation(NamedTuple):
@@ -21,7 +21,7 @@ class Situation(NamedTuple):
     entry: CatalogueEntry
     row: Row
     rivals: RivalView
-    breaker: BreakerState
+    bounded: bool  # by the canary step of a half-open breaker
     now_ms: int
 
 
@@ -43,8 +43,7 @@ def _inputs(partition: PartitionState, at: Situation) -> guards.GuardInputs:
         raise ValueError(f"{entry.sku} has no cost or no reference price; expected both")
     previous = state.published_minor
     same_day = state.day_open == at.now_ms // DAY_MS
-    half_open = at.breaker.state == breaker.HALF_OPEN
-    canary = partition.policy_of(entry).breaker.canary_step_ratio if half_open else None
+    canary = partition.policy_of(entry).breaker.canary_step_ratio if at.bounded else None
     return guards.GuardInputs(
         unit_cost_minor=entry.unit_cost_minor,
         kept_share=entry.kept_share,

@@ -161,9 +161,8 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
             young_ms = epoch.start_ms + int(policy.epoch_days_min * DAY_MS)
             end_ms = min(end_ms, max(young_ms, state.enough_ms))
         ends.append(next_round(end_ms, policy))
-    cool_ms = breaker.cool_down_ends_ms(
-        state.breaker, partition.policy_of(partition.catalogue[state.sku]).breaker
-    )
+    limits = partition.policy_of(partition.catalogue[state.sku]).breaker
+    cool_ms = breaker.cool_down_ends_ms(state.breaker, limits)
     if cool_ms is not None:
         ends.append(next_round(cool_ms, policy))
     offers = partition.offers.get(state.sku)

@@ -15,6 +15,7 @@ import msgspec
 from models import day_effects
 from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.epoch import Observation
+from models.moves import DayMoves, Stamps, day_of
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
 from schemas.codec import canonical, packed
@@ -25,6 +26,7 @@ from schemas.policy import DEFAULT_POLICY_TEXT, Policy, policy_sha256
 from schemas.scopes import PlacedGuards, PolicyDocument, Subject, parse_policy
 from schemas.state import (
     STATE_VERSION,
+    BreakerState,
     CatalogueEntry,
     Counts,
     FamilyMember,
@@ -39,11 +41,15 @@ StateRecord = tuple[bytes, bytes | None]
 EpochObserver = Callable[[CatalogueEntry, OpenEpoch, Observation, int], None]
 """Told of every epoch that taught: the product, the epoch, what it taught, event time of its end.
 It only looks on: nothing it does may reach the state."""
+AssessmentObserver = Callable[[CatalogueEntry, Any], None]
+"""Told what the breaker looked at (`models.breaker.Evidence`) of each decision; only looks on."""
 
+CLOSED_BREAKER = BreakerState()
 MANIFEST_KEY = b"manifest"
 PACKED = ("sku", "member")  # the records with many numbers
 SHARED_RECORDS = (
-    "channels", "days", "policy", "prior", "promotions", "returns", "searches", "segments", "today",
+    "breaker/catalogue", "channels", "days", "policy", "prior", "promotions", "returns",
+    "searches", "segments", "today",
 )  # fmt: skip
 
 
@@ -89,6 +95,10 @@ class PartitionState:
         self.segments = ChannelEffects()
         self.searches = SearchEffect()
         self.promotions: tuple[Promotion, ...] = ()
+        self.family_breakers: dict[str, BreakerState] = {}  # those that are not closed
+        self.catalogue_breaker = BreakerState()
+        self.moves = DayMoves()
+        self.stamps = Stamps()
         self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
         self._holds: dict[str, _Holds] = {}
         self.policy_text = DEFAULT_POLICY_TEXT
@@ -100,6 +110,7 @@ class PartitionState:
         self.return_snapshot = self.returns.snapshot()
         self.due: list[tuple[int, str]] = []
         self.observer: EpochObserver | None = None
+        self.on_assessed: AssessmentObserver | None = None
         # The first batch writes down what was in force from the start, defaults included.
         self.dirty: dict[str, None] = dict.fromkeys(SHARED_RECORDS)
 
@@ -123,6 +134,10 @@ class PartitionState:
             policy, guards = self.document.of(subject), self.document.guards_of(subject)
             found = self._holds[entry.sku] = _Holds(entry, policy, guards)
         return found
+
+    def family_breaker(self, family: str) -> BreakerState:
+        """The breaker of a family: closed, unless it is known otherwise."""
+        return self.family_breakers.get(family, CLOSED_BREAKER)
 
     # -- writes that must reach the state topic ------------------------------------------------
 
@@ -175,6 +190,13 @@ class PartitionState:
         self.policy_text = text
         self.policy_sha256 = policy_sha256(text)
         self.touch("policy")
+        self.index_moves()
+
+    def index_moves(self) -> None:
+        """Find the day's moves again, from the products' states."""
+        ratio = self.policy.breaker.catalogue_move_ratio
+        for sku, state in self.skus.items():
+            self.moves.note(state, self.catalogue[sku], ratio)
 
     def set_prior(self, prior: DemandPrior) -> None:
         """Put a demand prior in force, for products listed from now on."""
@@ -207,6 +229,7 @@ class PartitionState:
         keys += [f"cohort/{sku}/{name}" for sku, named in self.cohorts.items() for name in named]
         keys += [f"effects/{category}" for category in self.effects]
         keys += [f"offers/{sku}" for sku in self.offers]
+        keys += [f"breaker/family/{family}" for family in self.family_breakers]
         records = []
         for key in sorted(keys):
             value = self._encode(key)
@@ -241,6 +264,10 @@ class PartitionState:
             found = self.offers.get(rest)
         elif kind in ("channels", "days", "searches", "segments", "today"):
             found = getattr(self, kind)
+        elif kind == "breaker":
+            found = self.catalogue_breaker
+            if rest != "catalogue":
+                found = self.family_breakers.get(rest.removeprefix("family/"))
         elif kind == "policy":
             found = PolicyRecord(self.policy_text)
         elif kind == "prior":
@@ -284,6 +311,11 @@ class PartitionState:
             (found.due_ms, sku) for sku, found in state.skus.items() if found.due_ms is not None
         ]
         heapq.heapify(state.due)
+        state.index_moves()
+        day = day_of(state.manifest.clock_ms)
+        if day is not None:
+            for entry in state.catalogue.values():
+                state.stamps.note(day, None, entry)
         state.dirty.clear()
         return state
 
@@ -317,6 +349,12 @@ class PartitionState:
             self.today = msgspec.json.decode(value, type=Today)
         elif kind == "effects":
             self.effects[rest] = msgspec.json.decode(value, type=CategoryEffects)
+        elif kind == "breaker":
+            found = msgspec.json.decode(value, type=BreakerState)
+            if rest == "catalogue":
+                self.catalogue_breaker = found
+            else:
+                self.family_breakers[rest.removeprefix("family/")] = found
         elif kind == "policy":
             self.set_policy(msgspec.json.decode(value, type=PolicyRecord).policy)
         elif kind == "prior":

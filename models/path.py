@@ -148,7 +148,8 @@ def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> t
     state, decision = posed.state, posed.policy.decision
     if posed.request.approval is not None:
         return base, aim
-    if posed.breaker.state == breaker.CLOSED and exploration.pays(partition, posed, base):
+    closed = posed.breaker.state == breaker.CLOSED and not posed.bounded
+    if closed and exploration.pays(partition, posed, base):
         probe_log = state.published_exogenous_log
         if probe_log != 0.0 and posed.request.trigger != EPOCH:
             return base * math.exp(probe_log), PROBE_KEPT

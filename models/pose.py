@@ -56,6 +56,7 @@ class Posed(NamedTuple):
     liability: Liability
     policy: Policy
     placed: tuple[PlacedGuards, ...]
+    bounded: bool  # by the canary step of its own breaker, or of one above it
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
@@ -107,7 +108,10 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     if state.passport is None or state.passport.graduated_ms is not None:
         cases = ()
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
-    at = limits.Situation(state, entry, full, rivals, cooled, request.now_ms)
+    bounded = breaker.HALF_OPEN in (
+        cooled.state, request.catalogue.state, partition.family_breaker(entry.family).state
+    )  # fmt: skip
+    at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms)
     return Posed(
         request=request,
         state=state,
@@ -125,6 +129,7 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         stock_units=stock_units,
         allowed=limits.allowed(partition, at),
         breaker=cooled,
+        bounded=bounded,
         market=market,
         liability=open_liability(
             partition.cohorts.get(state.sku, {}).values(),

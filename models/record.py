@@ -82,7 +82,12 @@ def build_record(
         steps=_steps(path, steps_at, at, posed, per_day, chosen_minor),
         clamps=_clamps(path, steps_at, per_day),
         gave_way=gave_way(posed, path),
-        breaker=BreakerView(state=after.state, reasons=after.reasons),
+        breaker=BreakerView(
+            state=after.state,
+            reasons=after.reasons,
+            family=partition.family_breaker(posed.entry.family).state,
+            catalogue=posed.request.catalogue.state,
+        ),
         input_age_ms=_ages(posed),
         expected_profit_per_day_minor=at.expected_profit * per_day,
         objective_per_day_minor=at.objectives[-1] * per_day,

@@ -1,12 +1,13 @@
 """Settle a decision: no-change band, breaker, gate, publication, and what the state remembers."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from models import approvals, breaker, coldstart, demand, exploration, gate, guards
+from models import approvals, breaker, breaker_scopes, coldstart, demand, exploration, gate, guards
 from models.context import Output, Placed, alert
+from models.evidence import evidence_of
 from models.market import begin_epoch, close_epoch, reschedule
 from models.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, is_unseen
 from models.partition import PartitionState
@@ -20,20 +21,21 @@ from schemas.events import DAY_MS, rfc3339
 from schemas.outputs import Interval, PriceDecided, TapePosition
 from schemas.state import BreakerState
 
-PROFIT_SCALE_SHARE = 0.01  # scaled Delta is over at least this share of revenue, never over zero
+Status = Literal["published", "held", "reverted"]
 
 
 class Verdict(NamedTuple):
     """Whether a price goes out, and why or why not."""
 
-    status: str
+    status: Status
     reasons: tuple[str, ...]
 
 
 class Priced(NamedTuple):
     """A decision with its price, before it is judged.
 
-    ``at`` was evaluated with the chosen price last (its Greeks), ``steps_at`` over the path's.
+    ``at`` was evaluated with the chosen price last (its Greeks), ``steps_at`` over the path's,
+    ``back`` at the price before the last move, where policy says to go back to it.
     """
 
     posed: Posed
@@ -41,6 +43,7 @@ class Priced(NamedTuple):
     at: Evaluation
     steps_at: Evaluation
     chosen_minor: int
+    back: Evaluation | None
 
 
 class Judged(NamedTuple):
@@ -59,6 +62,7 @@ def settle(
     at: Evaluation,
     steps_at: Evaluation,
     chosen_minor: int,
+    back: Evaluation | None = None,
 ) -> list[Placed]:
     """Judge the chosen price, publish or hold it, and update the product's state.
 
@@ -66,10 +70,15 @@ def settle(
     ----------
     at : evaluation with the chosen price last (its Greeks)
     steps_at : evaluation over the path's prices
+    back : at the price before the last move, where policy says to go back to it
     """
     state, request = posed.state, posed.request
-    verdict, after, assessed, wait = judge(partition, posed, path, at, steps_at, chosen_minor)
+    judged = judge(partition, posed, path, at, steps_at, chosen_minor, back)
+    verdict, after, assessed, wait = judged
+    if verdict.status == "reverted" and back is not None and state.unproven_minor is not None:
+        at, chosen_minor = back, state.unproven_minor
     outputs = _breaker_alert(partition, posed, after, assessed)
+    outputs += breaker_scopes.family_settled(partition, posed)
     if wait is not None:
         outputs += approvals.note(partition, posed, chosen_minor, path.exogenous_log, wait)
     if wait is None or not wait.proposed:
@@ -81,9 +90,10 @@ def settle(
     counts.decisions += 1
     counts.published += decision.status == "published"
     counts.held += decision.status == "held"
+    counts.reverted += decision.status == "reverted"
     key = state.sku.encode()
     outputs.append(Placed(request.offset, Output(topics.PRICES.name, key, value)))
-    if decision.status == "published":
+    if decision.status != "held":
         outputs.append(Placed(request.offset, Output(topics.PRICES_LATEST.name, key, value)))
         counts.probes += path.aim == EXPLORATION and chosen_minor == path.wanted_minor
         exploration.book(
@@ -108,16 +118,23 @@ def judge(
     at: Evaluation,
     steps_at: Evaluation,
     chosen_minor: int,
+    back: Evaluation | None = None,
 ) -> Judged:
     """Say whether a price goes out, waits or is held; nothing is changed."""
     state, request = posed.state, posed.request
-    assessed = _assess(partition, posed, path, at, chosen_minor)
+    evidence = evidence_of(partition, posed, path, at, chosen_minor)
+    assessed = breaker.assess(evidence, posed.policy.breaker)
     after = breaker.after_assessment(posed.breaker, assessed, request.now_ms)
     if path.aim == EXPERT and after.state == breaker.CLOSED:
         reason = "elasticity not yet known to be below -1"
         since_ms = state.breaker.since_ms if state.breaker.state == breaker.HALF_OPEN else None
         after = breaker.half_open(since_ms or request.now_ms, reason)
-    verdict = _verdict(partition, posed, path, after.state, after.reasons, chosen_minor)
+    above = breaker_scopes.above(partition, posed)
+    if above and posed.breaker.state == breaker.HALF_OPEN and after.state == breaker.CLOSED:
+        after = posed.breaker  # a canary that is held has not passed
+    verdict = _verdict(partition, posed, path, after, above, chosen_minor)
+    if back is not None and not above and after.state == breaker.OPEN:
+        verdict = _reverted(partition, posed, verdict, back)
     wait = None
     if verdict.status == "published":
         wait = approvals.waits(partition, posed, steps_at, chosen_minor)
@@ -149,64 +166,40 @@ def _graduation(partition: PartitionState, posed: Posed) -> list[Placed]:
     ]
 
 
-def _assess(
-    partition: PartitionState, posed: Posed, path: PricePath, at: Evaluation, chosen_minor: int
-) -> tuple[str, ...]:
-    state, policy = posed.state, posed.policy.breaker
-    price = chosen_minor / posed.reference_minor
-    revenue = price * posed.full.kept_share * max(at.expected_sales, 0.0)
-    profit = max(abs(at.expected_profit), PROFIT_SCALE_SHARE * revenue, 1e-12)
-    volatility_sd = policy.volatility_sd_share * posed.full.demand_volatility
-    guarded = [move.guard for move in path.moves]
-    pushed_up = bool(path.moves) and path.moves[-1].after_minor > path.moves[0].before_minor
-    evidence = breaker.Evidence(
-        finite=path.finite and at.finite,
-        interior=path.interior and not guarded,
-        gamma=at.greeks.gamma,
-        scaled_delta=at.greeks.delta * price / profit,
-        guard_below=bool(guarded) and pushed_up,
-        guard_above=bool(guarded) and not pushed_up,
-        vega_at_risk_share=abs(at.greeks.vega) * volatility_sd / profit,
-        probability_inelastic=demand.probability_inelastic(posed.posterior),
-        orders=posed.posterior.orders,
-        price_minor=float(chosen_minor),
-        reference_price_minor=posed.reference_minor,
-        floor_forced=chosen_minor == path.wanted_minor and path.floor_forced,
-        stock_age_ms=(
-            None if state.stock is None else posed.request.now_ms - state.stock.reported_ms
-        ),
-        sales_ratio=posed.request.sales_ratio,
-        epoch_orders=posed.request.epoch_orders,
+def _reverted(partition: PartitionState, posed: Posed, held: Verdict, back: Evaluation) -> Verdict:
+    """Back to the price before the move that tripped; held where guards or gate forbid that."""
+    price_minor = posed.state.unproven_minor
+    if price_minor is None or not back.finite or _forbidden(partition, posed, price_minor):
+        return held
+    return Verdict("reverted", held.reasons)
+
+
+def _forbidden(partition: PartitionState, posed: Posed, price_minor: int) -> tuple[str, ...]:
+    """Guards and gate that a price would break."""
+    broken = guards.violations(price_minor, posed.allowed, posed.policy.guards.tick_minor)
+    return tuple(f"guard broken: {guard}" for guard in broken) + gate.check(
+        partition.gates.get(posed.state.sku),
+        price_minor,
+        posed.entry.currency,
+        posed.policy.guards,
+        posed.request.clock_ms,
+        posed.request.now_ms,
     )
-    return breaker.assess(evidence, policy)
 
 
 def _verdict(
     partition: PartitionState,
     posed: Posed,
     path: PricePath,
-    breaker_state: str,
-    breaker_reasons: tuple[str, ...],
+    after: BreakerState,
+    above: tuple[str, ...],
     chosen_minor: int,
 ) -> Verdict:
     holding: list[str] = []
-    manifest = partition.manifest
-    if breaker_state == breaker.OPEN:
-        holding.extend(f"breaker: {reason}" for reason in breaker_reasons)
-    if manifest.kill_switch is not None:
-        holding.append(f"kill switch: {manifest.kill_switch}")
-    broken = guards.violations(chosen_minor, posed.allowed, posed.policy.guards.tick_minor)
-    holding.extend(f"guard broken: {guard}" for guard in broken)
-    holding.extend(
-        gate.check(
-            partition.gates.get(posed.state.sku),
-            chosen_minor,
-            posed.entry.currency,
-            posed.policy.guards,
-            posed.request.clock_ms,
-            posed.request.now_ms,
-        )
-    )
+    if after.state == breaker.OPEN:
+        holding.extend(f"breaker: {reason}" for reason in after.reasons)
+    holding.extend(above)
+    holding.extend(_forbidden(partition, posed, chosen_minor))
     previous = posed.state.published_minor
     stayed = []
     if previous is not None and chosen_minor != path.wanted_minor:
@@ -268,23 +261,23 @@ def _decision(
     after: BreakerState,
 ) -> PriceDecided:
     state, request = posed.state, posed.request
-    published = verdict.status == "published"
-    price_minor = chosen_minor if published else state.published_minor
+    effective = verdict.status != "held"
+    price_minor = chosen_minor if effective else state.published_minor
     number = partition.manifest.partition
     valid_ms = request.now_ms + int(posed.policy.decision.valid_days * DAY_MS)
     return PriceDecided(
         price_id=f"{number}-{request.offset}-{state.sku}",
         sku=state.sku,
         version=state.version,
-        status="published" if published else "held",
+        status=verdict.status,
         price_minor=price_minor,
-        wanted_minor=chosen_minor,
+        wanted_minor=path.wanted_minor if verdict.status == "reverted" else chosen_minor,
         previous_minor=state.published_minor,
         currency=posed.entry.currency,
         margin_pct=None if price_minor is None else _margin_pct(posed, price_minor),
         decided_at=rfc3339(request.now_ms),
-        effective_from=rfc3339(request.now_ms) if published else None,
-        valid_until=rfc3339(valid_ms) if published else None,
+        effective_from=rfc3339(request.now_ms) if effective else None,
+        valid_until=rfc3339(valid_ms) if effective else None,
         reasons=verdict.reasons,
         confidence=round(coldstart.confidence(partition.prior, posed.posterior), 4),
         acceptable=_acceptable(partition, posed, at, chosen_minor) if at.finite else None,
@@ -315,10 +308,15 @@ def _exploration_cost(posed: Posed, at: Evaluation, chosen_minor: int, probe_log
 
 
 def _exogenous_log(posed: Posed, path: PricePath, chosen_minor: int) -> float:
-    """What exploration added to the chosen log price; a price that stays keeps its part."""
-    if chosen_minor != path.wanted_minor:
+    """What exploration added to the chosen log price; a price that stays keeps its part.
+
+    One that goes back has none: it reacts to what buyers did.
+    """
+    if chosen_minor == path.wanted_minor:
+        return path.exogenous_log
+    if chosen_minor == posed.state.published_minor:
         return posed.state.published_exogenous_log
-    return path.exogenous_log
+    return 0.0
 
 
 def _margin_pct(posed: Posed, price_minor: int) -> float:
@@ -358,7 +356,11 @@ def _remember(
     partition.touch(f"gate/{state.sku}")
     state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor
+    proven = not moved or chosen_minor == state.unproven_minor
+    state.unproven_minor = None if proven else state.published_minor
     state.published_minor, state.published_ms = chosen_minor, now_ms
+    ratio = partition.policy.breaker.catalogue_move_ratio
+    partition.moves.note(state, posed.entry, ratio)
     if not moved or state.applied_minor is not None:
         return []
     state.exogenous_log = None

@@ -135,10 +135,12 @@ class MarketEffect(Struct, frozen=True, gc=False):
 
 
 class BreakerView(Struct, frozen=True, kw_only=True, gc=False):
-    """The circuit breaker as it stood after the decision."""
+    """The circuit breaker as it stood after the decision, and those of family and catalogue."""
 
     state: str
     reasons: tuple[str, ...] = ()
+    family: str = "CLOSED"
+    catalogue: str = "CLOSED"
 
 
 class Interval(Struct, frozen=True, gc=False):

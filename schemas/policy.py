@@ -264,8 +264,9 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     A family opens when ``family_open_share_max`` of its products (and at least
     ``family_open_count_min``) are open. The catalogue opens when, within an event day, more than
     ``catalogue_moved_share_max`` of a partition's products (and at least
-    ``catalogue_moved_count_min``) moved by ``catalogue_move_ratio`` or more, or
-    ``same_price_count_max`` unrelated ones moved to one price.
+    ``catalogue_moved_count_min``) moved by ``catalogue_move_ratio`` or more, or more than
+    ``same_price_count_max`` unrelated ones moved to one price. Inputs that a price relies on may be
+    so old; no limit for the catalogue entry unless one is set, since listings need not repeat.
     """
 
     scaled_delta_max: Positive = 1.5
@@ -288,6 +289,10 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     catalogue_moved_count_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     catalogue_move_ratio: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.05
     same_price_count_max: Annotated[int, Meta(ge=2, le=1_000_000)] = 25
+    rival_age_days_max: Positive = 30.0
+    traffic_age_days_max: Positive = 30.0
+    catalogue_age_days_max: Positive | None = None
+    on_drift: Literal["half_open", "open"] = "half_open"
 
 
 class LearningPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

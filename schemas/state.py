@@ -16,6 +16,7 @@ key                       record
 ``segments``              `ChannelEffects` of the customers' segments
 ``offers/<SKU>``          `Offers`: discounts by segment that stand
 ``promotions``            planned reductions
+``breaker/...``           `BreakerState`: ``breaker/catalogue``, ``breaker/family/<family>``
 ``manifest``              `Manifest`: position, clock, what was read, counts; always last
 ========================  ==========================================================
 """
@@ -40,7 +41,10 @@ STATE_VERSION = 2
 
 
 class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
-    """A product as listed, with its present costs."""
+    """A product as listed, with its present costs.
+
+    ``stamped``: which values changed last, with the event day and the value before.
+    """
 
     sku: str
     family: str
@@ -58,6 +62,7 @@ class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
     changed_ms: int
     role: str = "plain"
     anchors: tuple[str, ...] = ()
+    stamped: dict[str, tuple[int, int]] = {}
 
 
 class Rival(Struct, frozen=True, array_like=True, gc=False):
@@ -69,12 +74,16 @@ class Rival(Struct, frozen=True, array_like=True, gc=False):
 
 
 class BreakerState(Struct, frozen=True, array_like=True, gc=False):
-    """A circuit breaker: state, since when (event time), why, and openings since it last closed."""
+    """A circuit breaker: state, since when (event time), why, and openings since it last closed.
+
+    ``until_ms`` is when an operator's trip expires.
+    """
 
     state: Literal["CLOSED", "HALF_OPEN", "OPEN"] = "CLOSED"
     since_ms: int = 0
     reasons: tuple[str, ...] = ()
     openings: int = 0
+    until_ms: int | None = None
 
 
 class Stock(Struct, frozen=True, array_like=True, gc=False):
@@ -165,7 +174,8 @@ class SkuState(Struct, kw_only=True, array_like=True):
     """All that the fold keeps of one product, besides its catalogue entry.
 
     Fields stand by place and the record is packed, below a kilobyte: a new field goes to the end.
-    ``recent_events`` are the digests of its last events, one after the other.
+    ``recent_events`` are the digests of its last events, one after the other. ``unproven_minor`` is
+    the price before the last move, until a decision finds nothing wrong with that move.
     """
 
     sku: str
@@ -204,6 +214,7 @@ class SkuState(Struct, kw_only=True, array_like=True):
     first_traffic: FirstTraffic | None = None
     pending: Pending | None = None
     rejected: Rejected | None = None
+    unproven_minor: int | None = None
 
 
 class FamilyMember(Struct, kw_only=True, array_like=True):
@@ -258,6 +269,7 @@ class Counts(Struct, kw_only=True):
     ticks: int = 0
     drifts: int = 0
     probes: int = 0
+    reverted: int = 0
 
 
 class ExplorationLedger(Struct, frozen=True, kw_only=True, gc=False):

@@ -42,6 +42,7 @@ class ReplaySummary(Struct, kw_only=True):
     decisions: int
     published: int
     held: int
+    reverted: int
     breaker_trips: int
     drifts: int
     probes: int

@@ -497,8 +497,8 @@ def test_a_retired_product_is_not_priced_and_goes_on_where_it_was(shop: Partitio
     assert (retired.decisions, alerts(retired)) == ([], [("product_blocked", "A", gone)])
     assert shop.send("cost_changed", at(hours=2), unit_cost_minor=510) == NOTHING
     assert rival(shop, 2, 700) == NOTHING
-    assert shop.tick(at(days=30)) == NOTHING
-    again = shop.send("product_listed", at(days=31))
+    assert shop.tick(at(days=28)) == NOTHING
+    again = shop.send("product_listed", at(days=29))
     assert (again.decision.version, again.decision.previous_minor) == (2, price)
     assert alerts(again) == [("product_unblocked", "A", "A is priced again")]
 
@@ -647,21 +647,27 @@ def test_an_operators_trip_holds_until_the_reset_and_a_canary_follows(shop: Part
 
 
 @pytest.mark.parametrize(
-    ("scope", "tripped"),
+    ("scope", "own", "held"),
     [
-        ({"kind": "sku", "name": "B1"}, ["B1"]),
-        ({"kind": "family", "name": "B1"}, ["B1", "B2"]),
-        ({"kind": "sku", "name": "nobody"}, []),
-        ({"kind": "catalogue"}, ["A", "B1", "B2"]),
+        ({"kind": "sku", "name": "B1"}, ["B1"], ["B1"]),
+        ({"kind": "family", "name": "B1"}, [], ["B1", "B2"]),
+        ({"kind": "sku", "name": "nobody"}, [], []),
+        ({"kind": "family", "name": "nobody"}, [], []),
+        ({"kind": "catalogue"}, [], ["A", "B1", "B2"]),
     ],
 )
-def test_a_command_reaches_its_scope(shop: Partition, scope, tripped) -> None:
+def test_a_command_reaches_its_scope(shop: Partition, scope, own, held) -> None:
     for sku in ("B1", "B2", "C"):
         shop.send("product_listed", at(), sku=sku, family="B1" if sku != "C" else None)
     shop.send("product_retired", at(), sku="C")
     shop.send("operator_command", at(hours=1), command="breaker_trip", scope=scope)
     skus = shop.engine.state.skus
-    assert [sku for sku in sorted(skus) if skus[sku].breaker.state == "OPEN"] == tripped
+    assert [sku for sku in sorted(skus) if skus[sku].breaker.state == "OPEN"] == own
+    found = [
+        shop.send("cost_changed", at(hours=2), sku=sku, unit_cost_minor=510).decision
+        for sku in ("A", "B1", "B2")
+    ]
+    assert [one.sku for one in found if one.status == "held"] == held
 
 
 def test_products_change_over_to_a_new_prior(shop: Partition) -> None:

@@ -43,6 +43,7 @@ STATE_RECORDS: dict[str, Any] = {
     "segments": ChannelEffects,
     "offers": Offers,
     "today": Today,
+    "breaker": BreakerState,
     "manifest": Manifest,
 }
 
@@ -97,7 +98,8 @@ def test_the_beginning_of_a_partition() -> None:
     manifest = Manifest(partition=3, engine="e", counts=Counts())
     assert canonical(manifest) == (
         b'{"calendar_sha256":null,"clock_ms":null,"counts":{"applied":0,"breaker_trips":0,'
-        b'"dead_letters":0,"decisions":0,"drifts":0,"duplicates":0,"held":0,"probes":0,"published":0,"ticks":0},'
+        b'"dead_letters":0,"decisions":0,"drifts":0,"duplicates":0,"held":0,"probes":0,'
+        b'"published":0,"reverted":0,"ticks":0},'
         b'"decisions_sha256":"","engine":"e","exploration":{},"high_water":{},"kill_switch":null,'
         b'"kill_switch_expires_ms":null,"partition":3,"position":-1,"returns_day":null,'
         b'"state_version":2}'
