@@ -18,6 +18,7 @@ CLOSED: Final = "CLOSED"
 HALF_OPEN: Final = "HALF_OPEN"
 OPEN: Final = "OPEN"
 MANUAL = "manual trip"
+RESET = "manual reset"
 DOUBLINGS_MAX = 5
 
 
@@ -163,7 +164,7 @@ def tripped(now_ms: int, until_ms: int | None = None) -> BreakerState:
 
 def reset(now_ms: int) -> BreakerState:
     """The state after an operator's reset: a canary first."""
-    return BreakerState(HALF_OPEN, now_ms, ("manual reset",))
+    return BreakerState(HALF_OPEN, now_ms, (RESET,))
 
 
 def half_open(since_ms: int, reason: str) -> BreakerState:

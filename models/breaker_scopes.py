@@ -52,9 +52,8 @@ def above(partition: PartitionState, posed: Posed) -> tuple[str, ...]:
 # -- the family
 
 
-def family_settled(partition: PartitionState, posed: Posed) -> list[Placed]:
-    """Count the family's open products after one of its decisions; open it where they are many."""
-    name = posed.entry.family
+def count_family(partition: PartitionState, name: str, offset: int, now_ms: int) -> list[Placed]:
+    """Count a family's open products after one of them changed; open it where they are many."""
     known = partition.family_breaker(name)
     if known.state == OPEN:
         return []
@@ -67,12 +66,11 @@ def family_settled(partition: PartitionState, posed: Posed) -> list[Placed]:
         return []
     reason = f"{len(opened)} of {len(on_sale)} products are open"
     evidence = {"open": opened[:SHOWN_MAX], "products": len(on_sale)}
-    now_ms = posed.request.now_ms
     after = BreakerState(OPEN, now_ms, (reason,), known.openings + 1)
     set_family(partition, name, after)
     partition.manifest.counts.breaker_trips += 1
     found = _told(known, after, evidence)
-    return [_alert(partition, posed.request.offset, now_ms, f"family/{name}", found)]
+    return [_alert(partition, offset, now_ms, f"family/{name}", found)]
 
 
 def _on_sale(partition: PartitionState, family: str) -> list[str]:
@@ -102,8 +100,9 @@ def judge_round(
 ) -> tuple[BreakerState | None, list[Placed]]:
     """Judge a round before it is settled; the catalogue's breaker that holds for its decisions.
 
-    Decisions of one family, or of several records, are no round: None. While the breaker is half
-    open, what counts is what prices would do without the canary's bound.
+    Decisions of one family, or of several records, are no round: None. In a breaker that cooled
+    down, what counts is what prices would do without the canary's bound; after an operator's
+    reset, who has looked, what they do within it.
 
     Parameters
     ----------
@@ -115,9 +114,11 @@ def judge_round(
     request, limits = posed[0].request, partition.policy.breaker
     day = request.clock_ms // DAY_MS
     found = _of_day(partition, day)
+    unbounded = known.state == HALF_OPEN and breaker.RESET not in known.reasons
     for one, path, price_minor in zip(posed, paths, chosen, strict=True):
         found.pop(one.state.sku, None)
-        moved = _wants(one, path, price_minor, day, half_open=known.state == HALF_OPEN)
+        opened = None if known.since_ms // DAY_MS == day else _day_open_minor(one, day)
+        moved = _wants(one, path, price_minor, opened, unbounded=unbounded)
         if moved is not None and moves.is_move(
             moved.before_minor, moved.after_minor, limits.catalogue_move_ratio
         ):
@@ -134,19 +135,21 @@ def _is_round(posed: list[Posed]) -> bool:
 
 
 def _wants(
-    posed: Posed, path: PricePath, chosen_minor: int, day: int, *, half_open: bool
+    posed: Posed, path: PricePath, chosen_minor: int, opened_minor: int | None, *, unbounded: bool
 ) -> Moved | None:
     """A decision's move since its day began; None where its own breaker holds it, or at first."""
     state, entry = posed.state, posed.entry
     before = state.published_minor
     if before is None or posed.breaker.state == OPEN:
         return None
-    if half_open and path.moves and path.moves[-1].guard == CANARY_GUARD:
-        if chosen_minor == path.wanted_minor:
-            chosen_minor = round(path.moves[-1].before_minor)
-    elif state.day_open == day and state.day_open_minor is not None:
-        before = state.day_open_minor
-    return Moved(entry.family, entry.currency, before, chosen_minor)
+    canary = path.moves[-1] if path.moves and path.moves[-1].guard == CANARY_GUARD else None
+    if unbounded and canary is not None and chosen_minor == path.wanted_minor:
+        chosen_minor = round(canary.before_minor)
+    return Moved(entry.family, entry.currency, opened_minor or before, chosen_minor)
+
+
+def _day_open_minor(posed: Posed, day: int) -> int | None:
+    return posed.state.day_open_minor if posed.state.day_open == day else None
 
 
 def _of_day(partition: PartitionState, day: int) -> dict[str, Moved]:

@@ -194,6 +194,10 @@ def _steer(
         f"{before} -> {state.breaker.state} by {event.actor}: {event.reason}",
         {"from": before, "to": state.breaker.state, "actor": event.actor},
     )
+    family = context.partition.catalogue[state.sku].family
+    context.outputs += breaker_scopes.count_family(
+        context.partition, family, context.offset, context.now_ms
+    )
 
 
 def _withdraw_discounts(context: Context, skus: list[str], reason: str) -> None:

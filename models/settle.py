@@ -78,7 +78,9 @@ def settle(
     if verdict.status == "reverted" and back is not None and state.unproven_minor is not None:
         at, chosen_minor = back, state.unproven_minor
     outputs = _breaker_alert(partition, posed, after, assessed)
-    outputs += breaker_scopes.family_settled(partition, posed)
+    outputs += breaker_scopes.count_family(
+        partition, posed.entry.family, request.offset, request.now_ms
+    )
     if wait is not None:
         outputs += approvals.note(partition, posed, chosen_minor, path.exogenous_log, wait)
     if wait is None or not wait.proposed:
