@@ -241,8 +241,12 @@ class PartitionEngine:
 
     def _judged(self, priced: list[Priced]) -> list[Priced]:
         """A round's prices, judged as a whole before any of them is settled."""
-        posed, paths, chosen = ([one[place] for one in priced] for place in (0, 1, 4))
-        catalogue, told = breaker_scopes.judge_round(self.state, posed, paths, chosen)
+        catalogue, told = breaker_scopes.judge_round(
+            self.state,
+            [one.posed for one in priced],
+            [one.path for one in priced],
+            [one.chosen_minor for one in priced],
+        )
         self._outputs.extend(told)
         if catalogue is None:
             return priced
