@@ -108,9 +108,7 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     if state.passport is None or state.passport.graduated_ms is not None:
         cases = ()
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
-    bounded = breaker.HALF_OPEN in (
-        cooled.state, request.catalogue.state, partition.family_breaker(entry.family).state
-    )  # fmt: skip
+    bounded = _is_bounded(partition, entry, request, cooled)
     at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms)
     return Posed(
         request=request,
@@ -142,6 +140,14 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         policy=policy,
         placed=partition.guards_of(entry),
     )
+
+
+def _is_bounded(
+    partition: PartitionState, entry: CatalogueEntry, request: Request, own: BreakerState
+) -> bool:
+    """Whether a half-open breaker, its own or one above it, bounds the product's step."""
+    family = partition.family_breaker(entry.family)
+    return breaker.HALF_OPEN in (own.state, family.state, request.catalogue.state)
 
 
 def _elastic(elasticity: float, away: float) -> float:
