@@ -50,8 +50,8 @@ def product_listed(context: Context, event: ProductListed) -> None:
         partition.join_family(partition.catalogue[event.sku])
     else:
         _stamp(context, known)
-    markup = partition.policy_of(partition.catalogue[event.sku]).objective.expert_markup_ratio
-    partition.gates[event.sku] = gate.listed(partition.gates.get(event.sku), event, markup)
+    known_to_gate = partition.gates.get(event.sku)
+    partition.gates[event.sku] = gate.listed(known_to_gate, event, partition.gate_rules)
     partition.touch(f"catalogue/{event.sku}")
     partition.touch(f"gate/{event.sku}")
     state = partition.skus.get(event.sku)
@@ -181,8 +181,7 @@ def cost_changed(
         changed_ms=context.now_ms,
     )
     _stamp(context, entry)
-    markup = partition.policy_of(entry).objective.expert_markup_ratio
-    gate.cost_changed(partition.gates[state.sku], event, markup)
+    gate.cost_changed(partition.gates[state.sku], event, partition.gate_rules)
     partition.touch(f"catalogue/{state.sku}")
     partition.touch(f"gate/{state.sku}")
     _reference(context, state)

@@ -5,11 +5,12 @@ fed by catalogue events and by what was published. It can only hold a price, nev
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from models.gate_rules import GateRules
 from schemas.events import DAY_MS, CostChanged, HandedOver, ProductListed, ProductRetired
 from schemas.outputs import PriceDecided
-from schemas.policy import GuardPolicy
+from schemas.policy import GuardPolicy, ResaleTrial
 from schemas.state import GateEntry
 
 ROUNDING = 1e-9  # relative slack for bounds that are products of floats
@@ -17,7 +18,7 @@ ROUNDING = 1e-9  # relative slack for bounds that are products of floats
 Limit = tuple[str, float, float]  # name, lowest and highest price in minor units
 
 
-def listed(entry: GateEntry | None, event: ProductListed, expert_markup_ratio: float) -> GateEntry:
+def listed(entry: GateEntry | None, event: ProductListed, rules: GateRules) -> GateEntry:
     """The entry after a listing."""
     kept = (1.0 - event.fee_rate) / (1.0 + event.vat_rate)
     found = GateEntry(
@@ -31,25 +32,30 @@ def listed(entry: GateEntry | None, event: ProductListed, expert_markup_ratio: f
         day_open_minor=entry.day_open_minor if entry else None,
         minimum_resale_price_minor=event.minimum_resale_price_minor,
         reference_price_minor=entry.reference_price_minor if entry else None,
+        sku=event.sku,
+        family=event.family or event.sku if entry is None else entry.family,
+        category=event.category,
+        role=event.role,
+        trial_since_ms=entry.trial_since_ms if entry else None,
     )
     if entry is None and isinstance(event.handed_over, HandedOver):
         found.reference_price_minor = event.handed_over.reference_price_minor
-    _fix_reference(found, expert_markup_ratio)
+    _fix_reference(found, rules)
     return found
 
 
-def cost_changed(entry: GateEntry, event: CostChanged, expert_markup_ratio: float) -> None:
+def cost_changed(entry: GateEntry, event: CostChanged, rules: GateRules) -> None:
     """A new unit cost, or that it is no longer known."""
     entry.unit_cost_minor = event.unit_cost_minor
-    _fix_reference(entry, expert_markup_ratio)
+    _fix_reference(entry, rules)
 
 
-def _fix_reference(entry: GateEntry, expert_markup_ratio: float) -> None:
+def _fix_reference(entry: GateEntry, rules: GateRules) -> None:
     """The first list price, or the expert's mark-up on the first cost: it never changes again."""
     if entry.reference_price_minor is None:
         entry.reference_price_minor = entry.list_price_minor
     if entry.reference_price_minor is None and entry.unit_cost_minor is not None:
-        marked_up = expert_markup_ratio * entry.unit_cost_minor / entry.kept_share
+        marked_up = rules.markup(entry) * entry.unit_cost_minor / entry.kept_share
         entry.reference_price_minor = math.ceil(marked_up)
 
 
@@ -62,7 +68,8 @@ def check(
     entry: GateEntry | None,
     price_minor: int,
     currency: str,
-    policy: GuardPolicy,
+    rules: GateRules,
+    gates: Mapping[str, GateEntry],
     clock_ms: int,
     decided_ms: int,
 ) -> tuple[str, ...]:
@@ -82,23 +89,51 @@ def check(
         reasons.append("gate: decision is more than a day older than the tape's clock")
     if entry.unit_cost_minor is None:
         return (*reasons, "gate: no unit cost, so no floor")
-    kept_minor = price_minor * entry.kept_share
-    if kept_minor < entry.unit_cost_minor * (1.0 - ROUNDING):
-        reasons.append("gate: below cost")
-    margin_minor = kept_minor - entry.unit_cost_minor
-    if margin_minor < policy.margin_floor_ratio * kept_minor - ROUNDING * kept_minor:
-        reasons.append("gate: below the margin floor")
-    resale_minor = _minimum_resale_price(entry, policy)
-    if price_minor < resale_minor:
-        reasons.append("gate: below the minimum resale price")
-    least = entry.unit_cost_minor / (entry.kept_share * (1.0 - policy.margin_floor_ratio))
-    low, high, tick = max(least, resale_minor), math.inf, policy.tick_minor
+    policy = rules.of(entry)
+    floors = _floors(entry, policy, rules.below_cost_lawful(), decided_ms)
+    for name, least in floors:
+        if price_minor < least * (1.0 - ROUNDING):
+            reasons.append(f"gate: below {name}")
+    low, high, tick = max(least for _, least in floors), math.inf, policy.tick_minor
     for name, lowest, highest in _limits(entry, policy, decided_ms):
         lowest, highest = min(lowest, high - tick), max(highest, low + tick)
         if not lowest * (1.0 - ROUNDING) <= price_minor <= highest * (1.0 + ROUNDING):
             reasons.append(f"gate: beyond the {name}")
         low, high = max(low, lowest), min(high, highest)
+    before = entry.published_minor
+    for name, lowest, highest in rules.ladder_limits(entry, gates):
+        # What leads back to the ladder may take several steps; what leads away from it may not.
+        lowest, highest = min(lowest, high - tick), max(highest, low + tick)
+        if before is not None:
+            lowest, highest = min(lowest, before), max(highest, before)
+        if not lowest * (1.0 - ROUNDING) <= price_minor <= highest * (1.0 + ROUNDING):
+            reasons.append(f"gate: off the ladder {name}")
     return tuple(reasons)
+
+
+def _floors(
+    entry: GateEntry, policy: GuardPolicy, below_cost_lawful: bool, now_ms: int
+) -> list[tuple[str, float]]:
+    """Each floor's name and lowest price; an anchor may lack what the policy lets it waive."""
+    cost = (entry.unit_cost_minor or 0) / entry.kept_share
+    waives = policy.loss_leader if entry.role == "anchor" else "off"
+    below_cost = waives == "cost_floor" and below_cost_lawful
+    found = [("cost", cost * policy.loss_leader_cost_ratio_min if below_cost else cost)]
+    if waives == "off":
+        found.append(("the margin floor", cost / (1.0 - policy.margin_floor_ratio)))
+    resale = float(_minimum_resale_price(entry, policy))
+    trial = policy.minimum_resale_price_trial
+    if trial is not None and _may_try(entry, trial, now_ms):
+        resale *= 1.0 - trial.depth_ratio_max
+    return [*found, ("the minimum resale price", resale)]
+
+
+def _may_try(entry: GateEntry, trial: ResaleTrial, now_ms: int) -> bool:
+    """Whether a trial below the minimum resale price runs, or the rest after the last is over."""
+    if entry.trial_since_ms is None:
+        return True
+    days = (now_ms - entry.trial_since_ms) / DAY_MS
+    return days <= trial.days_max or days >= trial.days_max + trial.rest_days
 
 
 def _minimum_resale_price(entry: GateEntry, policy: GuardPolicy) -> int:
@@ -126,8 +161,14 @@ def _step(name: str, anchor_minor: int, ratio: float, policy: GuardPolicy) -> Li
     return name, anchor_minor - room, anchor_minor + room
 
 
-def published(entry: GateEntry, price_minor: int, decided_ms: int) -> None:
-    """Remember a price that went out, and the price that its day began with."""
+def published(entry: GateEntry, price_minor: int, decided_ms: int, rules: GateRules) -> None:
+    """Remember a price that went out, the price that its day began with, and a trial's begin."""
+    policy = rules.of(entry)
+    trial = policy.minimum_resale_price_trial
+    if trial is not None and price_minor < _minimum_resale_price(entry, policy):
+        since_ms = entry.trial_since_ms
+        if since_ms is None or (decided_ms - since_ms) / DAY_MS > trial.days_max:
+            entry.trial_since_ms = decided_ms
     day = decided_ms // DAY_MS
     if entry.published_day != day:
         before = entry.published_minor

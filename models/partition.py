@@ -15,6 +15,7 @@ import msgspec
 from models import day_effects
 from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.epoch import Observation
+from models.gate_rules import GateRules
 from models.moves import DayMoves, Stamps, day_of
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
@@ -101,6 +102,7 @@ class PartitionState:
         self.stamps = Stamps()
         self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
         self._holds: dict[str, _Holds] = {}
+        self.gate_rules = GateRules(self.document)
         self.policy_text = DEFAULT_POLICY_TEXT
         self.policy_sha256 = policy_sha256(DEFAULT_POLICY_TEXT)
         self.prior: DemandPrior = DEFAULT_PRIOR
@@ -187,6 +189,7 @@ class PartitionState:
         """Put a policy in force. Raises FieldError where the text is no policy."""
         self.document = parse_policy(text)
         self._holds.clear()
+        self.gate_rules = GateRules(self.document)
         self.policy_text = text
         self.policy_sha256 = policy_sha256(text)
         self.touch("policy")

@@ -183,7 +183,8 @@ def _forbidden(partition: PartitionState, posed: Posed, price_minor: int) -> tup
         partition.gates.get(posed.state.sku),
         price_minor,
         posed.entry.currency,
-        posed.policy.guards,
+        partition.gate_rules,
+        partition.gates,
         posed.request.clock_ms,
         posed.request.now_ms,
     )
@@ -354,7 +355,7 @@ def _remember(
         state.day_open_minor = chosen_minor
         if state.published_minor is not None:
             state.day_open_minor = state.published_minor
-    gate.published(partition.gates[state.sku], chosen_minor, now_ms)
+    gate.published(partition.gates[state.sku], chosen_minor, now_ms, partition.gate_rules)
     partition.touch(f"gate/{state.sku}")
     state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor

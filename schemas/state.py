@@ -119,7 +119,10 @@ class FirstTraffic(Struct, frozen=True, array_like=True, gc=False):
 
 
 class GateEntry(Struct, kw_only=True):
-    """What the publisher gate knows of a product, from catalogue events and published prices."""
+    """What the publisher gate knows of a product, from catalogue events and published prices.
+
+    ``trial_since_ms`` is when it was last first sold below the minimum resale price, on trial.
+    """
 
     currency: str
     unit_cost_minor: int | None
@@ -131,6 +134,11 @@ class GateEntry(Struct, kw_only=True):
     day_open_minor: int | None
     minimum_resale_price_minor: dict[str, int] = {}
     reference_price_minor: int | None = None
+    sku: str = ""
+    family: str = ""
+    category: str = ""
+    role: str = "plain"
+    trial_since_ms: int | None = None
 
 
 class Passport(Struct, frozen=True, array_like=True, gc=False):

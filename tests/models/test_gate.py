@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from models import gate, guards
+from models.gate_rules import GateRules
 from models.guards import GuardInputs
 from models.tile import Kernel
 from schemas.events import CostChanged, ProductListed, ProductRetired
 from schemas.outputs import BreakerView, PriceDecided
-from schemas.policy import GuardPolicy
+from schemas.policy import GuardPolicy, Policy
+from schemas.scopes import PolicyDocument
 from schemas.state import GateEntry
 from tests.models.tapes import Partition, at
 from tests.models.test_guards import held as held_bounds
@@ -24,6 +26,14 @@ DAY_MS = 86_400_000
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW_MS = 20_458 * DAY_MS + DAY_MS // 2
 MARKUP = 2.0
+
+
+def rules_of(policy: GuardPolicy | None = None) -> GateRules:
+    """The gate's rules under a document that sets these guards and nothing else."""
+    return GateRules(PolicyDocument({}, Policy(guards=policy or GuardPolicy()), ()))
+
+
+RULES = rules_of()
 
 
 def listing(**fields: Any) -> ProductListed:
@@ -39,9 +49,9 @@ def cost(unit_cost_minor: int | None) -> CostChanged:
 
 def entry(published_minor: int | None = None, **fields: Any) -> GateEntry:
     """A listed product, its price published yesterday."""
-    found = gate.listed(None, listing(**fields), MARKUP)
+    found = gate.listed(None, listing(**fields), RULES)
     if published_minor is not None:
-        gate.published(found, published_minor, NOW_MS - DAY_MS)
+        gate.published(found, published_minor, NOW_MS - DAY_MS, RULES)
     return found
 
 
@@ -49,18 +59,18 @@ def check(
     found: GateEntry | None, price_minor: int, policy: GuardPolicy | None = None, **changes: Any
 ) -> tuple[str, ...]:
     usual = {"currency": "EUR", "clock_ms": NOW_MS, "decided_ms": NOW_MS}
-    return gate.check(found, price_minor, policy=policy or GuardPolicy(), **usual | changes)
+    return gate.check(found, price_minor, rules=rules_of(policy), gates={}, **usual | changes)
 
 
 def test_an_entry_follows_the_catalogue_and_what_was_published() -> None:
     found = gate.listed(
         None, listing(vat_rate=0.25, fee_rate=0.1, minimum_resale_price_minor={"DE": 700}), MARKUP
     )
-    gate.published(found, 900, NOW_MS)
-    gate.published(found, 950, NOW_MS + 1)
-    gate.published(found, 990, NOW_MS + DAY_MS)
-    gate.cost_changed(found, cost(640), MARKUP)
-    again = gate.listed(found, listing(unit_cost_minor=650, list_price_minor=1200), MARKUP)
+    gate.published(found, 900, NOW_MS, RULES)
+    gate.published(found, 950, NOW_MS + 1, RULES)
+    gate.published(found, 990, NOW_MS + DAY_MS, RULES)
+    gate.cost_changed(found, cost(640), RULES)
+    again = gate.listed(found, listing(unit_cost_minor=650, list_price_minor=1200), RULES)
     expected = GateEntry(
         currency="EUR",
         unit_cost_minor=640,
@@ -72,6 +82,9 @@ def test_an_entry_follows_the_catalogue_and_what_was_published() -> None:
         day_open_minor=950,
         minimum_resale_price_minor={"DE": 700},
         reference_price_minor=1000,
+        sku="A",
+        family="A",
+        category="c",
     )
     assert found == expected
     assert (again.unit_cost_minor, again.list_price_minor, again.reference_price_minor) == (
@@ -89,7 +102,7 @@ def test_an_entry_follows_the_catalogue_and_what_was_published() -> None:
     ],
 )
 def test_the_reference_is_the_first_list_price_or_the_marked_up_cost(fields, reference) -> None:
-    assert gate.listed(None, listing(**fields), MARKUP).reference_price_minor == reference
+    assert gate.listed(None, listing(**fields), RULES).reference_price_minor == reference
 
 
 HELD = [
@@ -157,8 +170,8 @@ def test_what_it_lets_pass(found, price_minor, policy) -> None:
 
 def test_the_days_limit_counts_from_the_price_the_day_began_with() -> None:
     found = entry(1000, list_price_minor=2000)
-    gate.published(found, 1100, NOW_MS)
-    gate.published(found, 1190, NOW_MS + 1)
+    gate.published(found, 1100, NOW_MS, RULES)
+    gate.published(found, 1190, NOW_MS + 1, RULES)
     assert check(found, 1200) == ()
     assert check(found, 1201) == ("gate: beyond the day's step limit",)
     assert check(found, 1201, decided_ms=NOW_MS + DAY_MS, clock_ms=NOW_MS + DAY_MS) == ()
@@ -168,7 +181,7 @@ def test_nothing_is_published_of_a_retired_product_until_it_is_listed_again() ->
     found = entry(1000)
     gate.retired(found, ProductRetired(event_id="r", event_time=NOW, sku="A"))
     assert check(found, 1000) == ("gate: product is retired",)
-    assert check(gate.listed(found, listing(), MARKUP), 1000) == ()
+    assert check(gate.listed(found, listing(), RULES), 1000) == ()
 
 
 def test_looking_changes_nothing() -> None:
@@ -192,7 +205,7 @@ class Life:
         self.published: int | None = None
         self.day: int | None = None
         self.day_open: int | None = None
-        self.entry = gate.listed(None, first, MARKUP)
+        self.entry = gate.listed(None, first, RULES)
 
     @property
     def now_ms(self) -> int:
@@ -205,11 +218,11 @@ class Life:
             list_price_minor=list_price_minor,
             minimum_resale_price_minor=resale,
         )
-        self.entry = gate.listed(self.entry, self.event, MARKUP)
+        self.entry = gate.listed(self.entry, self.event, RULES)
 
     def change_cost(self, cost_minor: int) -> None:
         self.cost_minor = cost_minor
-        gate.cost_changed(self.entry, cost(cost_minor), MARKUP)
+        gate.cost_changed(self.entry, cost(cost_minor), RULES)
 
     def inputs(self) -> GuardInputs:
         same_day = self.day == self.now_ms // DAY_MS
@@ -234,7 +247,7 @@ class Life:
             self.day = day
             self.day_open = price_minor if self.published is None else self.published
         self.published = price_minor
-        gate.published(self.entry, price_minor, self.now_ms)
+        gate.published(self.entry, price_minor, self.now_ms, rules_of(self.policy))
 
 
 money = st.integers(1, 3000)

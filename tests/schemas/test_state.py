@@ -75,7 +75,18 @@ def test_there_is_a_file_of_every_kind() -> None:
 
 LATER = [
     # record, fields that came after the first version, what they are without
-    ("gate", {"minimum_resale_price_minor": {}, "reference_price_minor": None}),
+    (
+        "gate",
+        {
+            "minimum_resale_price_minor": {},
+            "reference_price_minor": None,
+            "sku": "",
+            "family": "",
+            "category": "",
+            "role": "plain",
+            "trial_since_ms": None,
+        },
+    ),
 ]
 
 
