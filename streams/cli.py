@@ -20,6 +20,8 @@ COMMANDS = {
     "verify": "Check published decisions against a replay of their tape.",
     "prices": "Follow the price decisions.",
     "explain": "Show how a price came about.",
+    "ledger": "Show what each rule costs a day.",
+    "exceptions": "Show what needs a person, by money at stake.",
     "approve": "Approve a price that waits.",
     "reject": "Reject a price that waits.",
     "policy": "Check a policy, show what it would do, publish it.",
