@@ -2,7 +2,7 @@
 
 import math
 
-from models import coldstart, demand
+from models import coldstart, demand, valuation
 from models.greeks import to_minor
 from models.partition import PartitionState
 from models.path import PricePath, expert_price_minor, gave_way
@@ -10,6 +10,7 @@ from models.pose import Posed
 from models.return_curve import probability_positive
 from models.tile import Evaluation
 from schemas.events import rfc3339
+from schemas.learned import DriftSums
 from schemas.outputs import (
     ApprovalView,
     BreakerView,
@@ -17,6 +18,7 @@ from schemas.outputs import (
     CompetitorView,
     DecisionRecord,
     DemandView,
+    DriftView,
     Greeks,
     PassportView,
     ReturnView,
@@ -99,6 +101,19 @@ def build_record(
             None if posed.state.published_minor is None else steps_at.objectives[-2] * per_day
         ),
         approval=_approval_view(posed),
+        inputs=valuation.named(posed.full),
+        drift=_drift_view(partition, posed),
+    )
+
+
+def _drift_view(partition: PartitionState, posed: Posed) -> DriftView:
+    sums = posed.state.drift or DriftSums()
+    return DriftView(
+        level_up=sums.level_up,
+        level_down=sums.level_down,
+        less_elastic=sums.less_elastic,
+        more_elastic=sums.more_elastic,
+        alarm_nats=partition.policy.learning.drift_evidence_nats,
     )
 
 
@@ -129,7 +144,7 @@ def _passport_view(partition: PartitionState, posed: Posed, path: PricePath) -> 
 
 
 def _demand_view(posed: Posed) -> DemandView:
-    posterior = posed.posterior
+    posterior, traffic = posed.posterior, posed.state.traffic
     low, high = demand.elasticity_interval(posterior)
     return DemandView(
         reference_price_minor=posed.reference_minor,
@@ -142,6 +157,8 @@ def _demand_view(posed: Posed) -> DemandView:
         orders=posterior.orders,
         epochs=posterior.epochs,
         prior=posed.state.prior_kind,
+        units_per_order=demand.mean_units_per_order(posterior),
+        visits_per_day=None if traffic is None else traffic.average_per_day,
     )
 
 

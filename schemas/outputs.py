@@ -67,7 +67,10 @@ class Clamp(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DemandView(Struct, frozen=True, kw_only=True, gc=False):
-    """What is believed of demand at the reference price."""
+    """What is believed of demand at the reference price.
+
+    ``units_per_day`` rests on ``visits_per_day``, null without a traffic feed.
+    """
 
     reference_price_minor: int
     units_per_day: float
@@ -79,6 +82,8 @@ class DemandView(Struct, frozen=True, kw_only=True, gc=False):
     orders: int
     epochs: int
     prior: str
+    units_per_order: float | None = None
+    visits_per_day: float | None = None
 
 
 class ReturnView(Struct, frozen=True, kw_only=True, gc=False):
@@ -178,11 +183,27 @@ class ApprovalView(Struct, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
+class DriftView(Struct, frozen=True, kw_only=True, gc=False):
+    """Evidence that demand broke, nats by kind; above ``alarm_nats`` a break is accepted.
+
+    What the product sold against what was expected of it, summed over epochs: `models.drift`.
+    """
+
+    level_up: float
+    level_down: float
+    less_elastic: float
+    more_elastic: float
+    alarm_nats: float
+
+
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     """Why this price: beliefs, the way from optimum to price, guards, ages of inputs.
 
     ``present_objective_per_day_minor`` is what the price in the shop before this decision earns a
     day after its risk; null where there was none.
+
+    ``inputs`` is all that the objective was computed from, by the names of `models.objective.Row`
+    and normalised by the reference price; one that is absent has the value of ``PADDING``.
     """
 
     trigger: str
@@ -205,6 +226,8 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     category: str = ""
     present_objective_per_day_minor: float | None = None
     approval: ApprovalView | None = None
+    inputs: dict[str, float] = {}
+    drift: DriftView | None = None
 
 
 class TapePosition(Struct, frozen=True, gc=False):
