@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from models import cohorts
-from models.return_curve import product_rate
+from models.return_curve import bounded_rate, level_ratio
 from models.return_delays import share_by_age
 from models.returns import ReturnSnapshot
 from schemas.events import DAY_MS
@@ -50,6 +50,22 @@ class Liability(NamedTuple):
     reserve_minor: int
 
 
+class MarkedCohort(NamedTuple):
+    """An open cohort and the probability that a unit of it that is not back will come.
+
+    ``sold`` and ``came`` (back) are statistical weights, ``orders`` order lines, ``left`` units.
+    ``ln_price`` is ln(P / P_ref) paid, 0 where nothing can come back.
+    """
+
+    day: int
+    orders: int
+    sold: float
+    came: float
+    left: int
+    comes_back: float
+    ln_price: float
+
+
 def still_comes_back(rate: float, share: float) -> float:
     """Probability that a unit not yet back will come, when ``share`` of returns have come.
 
@@ -59,27 +75,43 @@ def still_comes_back(rate: float, share: float) -> float:
     return rate * (1.0 - share) / (1.0 - rate * share)
 
 
-def open_liability(
+def mark(
     open_cohorts: Iterable[ReturnCohort],
     snapshot: ReturnSnapshot,
     level: ReturnLevel | None,
     category: str,
-    costs: ReturnCosts,
     now_ms: int,
-) -> Liability:
-    """Mark the open cohorts of one product to market; the order of the cohorts has no effect.
+) -> list[MarkedCohort]:
+    """Say of each open cohort of one product what should still come back of it.
 
     The orders of a cohort count as made at noon of its day.
     """
-    units, backs, reserves = 0, [], []
+    ratio, shares = level_ratio(level), snapshot.delay_shares
+    marked = []
     for cohort in open_cohorts:
         left, age_days = cohort.units_left, (now_ms - cohort.day * DAY_MS) / DAY_MS - NOON
-        units += left
-        if left == 0 or age_days >= DELAY_DAYS[-1]:
-            continue
-        sold_as = cohorts.sale(cohort, category)
-        rate = product_rate(snapshot, level, sold_as)
-        back = left * still_comes_back(rate, share_by_age(snapshot.delay_shares, age_days))
-        backs.append(back)
-        reserves.append(back * costs.per_unit_minor(sold_as.ln_price))
+        ln_price = comes_back = 0.0
+        if left > 0 and age_days < DELAY_DAYS[-1]:
+            sold_as = cohorts.sale(cohort, category)
+            ln_price = sold_as.ln_price
+            rate = bounded_rate(snapshot, ratio, sold_as)
+            comes_back = still_comes_back(rate, share_by_age(shares, age_days))
+        marked.append(
+            MarkedCohort(
+                cohort.day, len(cohort.lines), cohort.sold, sum(cohort.returned), left,
+                comes_back, ln_price,
+            )
+        )  # fmt: skip
+    return marked
+
+
+def liability(marked: Iterable[MarkedCohort], costs: ReturnCosts) -> Liability:
+    """Mark the open cohorts of one product to market; their order has no effect."""
+    units, backs, reserves = 0, [], []
+    for cohort in marked:
+        units += cohort.left
+        if cohort.comes_back > 0.0:
+            back = cohort.left * cohort.comes_back
+            backs.append(back)
+            reserves.append(back * costs.per_unit_minor(cohort.ln_price))
     return Liability(units, math.fsum(backs), round(math.fsum(reserves)))

@@ -13,6 +13,7 @@ from models.market import (
     log_rival,
     rival_view,
 )
+from models.toxicity import last_move
 from schemas.events import (
     DAY_MS,
     CompetitorPriceObserved,
@@ -231,6 +232,7 @@ def price_applied(
     if state.applied_minor == event.price_minor and state.epoch is not None:
         return
     state.applied_minor = event.price_minor
+    state.price_move = last_move(state.price_move, event.price_minor, context.now_ms)
     follows = event.price_minor == state.published_minor
     state.exogenous_log = None if follows else _promotion_log(context, state.sku)
     closed = close_epoch(context.partition, state, context.now_ms)

@@ -15,12 +15,13 @@ from models import (
     limits,
 )
 from models.context import Request
-from models.liability import Liability, ReturnCosts, open_liability
+from models.liability import Liability, MarkedCohort, ReturnCosts, liability, mark
 from models.market import RivalView, log_rival, rival_view
 from models.objective import PADDING, Row, weights
 from models.partition import PartitionState
 from models.return_curve import ReturnCurve, curve
 from models.return_features import month_of_ms
+from models.toxicity import Toxicity, toxicity
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior
 from schemas.policy import ObjectivePolicy, Policy
@@ -57,6 +58,7 @@ class Posed(NamedTuple):
     policy: Policy
     placed: tuple[PlacedGuards, ...]
     bounded: bool  # by the canary step of its own breaker, or of one above it
+    flow: Toxicity
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
@@ -107,6 +109,7 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
     cases = coldstart.category_cases(partition.prior, entry.category, posterior)
     if state.passport is None or state.passport.graduated_ms is not None:
         cases = ()
+    sold = _marked(partition, state, entry, request.now_ms)
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
     bounded = _is_bounded(partition, entry, request, cooled)
     at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms)
@@ -129,16 +132,12 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         breaker=cooled,
         bounded=bounded,
         market=market,
-        liability=open_liability(
-            partition.cohorts.get(state.sku, {}).values(),
-            partition.return_snapshot,
-            state.returns,
-            entry.category,
-            ReturnCosts(reference, entry.kept_share, handling, float(cost_minor)),
-            request.now_ms,
+        liability=liability(
+            sold, ReturnCosts(reference, entry.kept_share, handling, float(cost_minor))
         ),
         policy=policy,
         placed=partition.guards_of(entry),
+        flow=toxicity(sold, state.price_move),
     )
 
 
@@ -148,6 +147,14 @@ def _is_bounded(
     """Whether a half-open breaker, its own or one above it, bounds the product's step."""
     family = partition.family_breaker(entry.family)
     return breaker.HALF_OPEN in (own.state, family.state, request.catalogue.state)
+
+
+def _marked(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
+) -> list[MarkedCohort]:
+    """The product's open cohorts, and what should still come back of them."""
+    held, snapshot = partition.cohorts.get(state.sku, {}).values(), partition.return_snapshot
+    return mark(held, snapshot, state.returns, entry.category, now_ms)
 
 
 def _elastic(elasticity: float, away: float) -> float:

@@ -7,6 +7,7 @@ from models.greeks import to_minor
 from models.partition import PartitionState
 from models.path import PricePath, expert_price_minor, gave_way
 from models.pose import Posed
+from models.quote import market_maker_view
 from models.return_curve import probability_positive
 from models.tile import Evaluation
 from schemas.events import rfc3339
@@ -103,6 +104,7 @@ def build_record(
         approval=_approval_view(posed),
         inputs=valuation.named(posed.full),
         drift=_drift_view(partition, posed),
+        market_maker=market_maker_view(posed, path, at),
     )
 
 

@@ -13,12 +13,14 @@ from models.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, is_unseen
 from models.partition import PartitionState
 from models.path import EXPERT, EXPLORATION, OPTIMUM, PricePath, gave_way
 from models.pose import Posed
+from models.quote import acceptable
 from models.record import build_record, minor_greeks
 from models.tile import Evaluation
+from models.toxicity import last_move
 from schemas import topics
 from schemas.codec import canonical
 from schemas.events import DAY_MS, rfc3339
-from schemas.outputs import Interval, PriceDecided, TapePosition
+from schemas.outputs import PriceDecided, TapePosition
 from schemas.state import BreakerState
 
 Status = Literal["published", "held", "reverted"]
@@ -283,7 +285,7 @@ def _decision(
         valid_until=rfc3339(valid_ms) if effective else None,
         reasons=verdict.reasons,
         confidence=round(coldstart.confidence(partition.prior, posed.posterior), 4),
-        acceptable=_acceptable(partition, posed, at, chosen_minor) if at.finite else None,
+        acceptable=acceptable(posed, at, chosen_minor) if at.finite else None,
         exogenous_log=_exogenous_log(posed, path, chosen_minor),
         greeks=minor_greeks(at, posed) if at.finite else None,
         record=(
@@ -327,20 +329,6 @@ def _margin_pct(posed: Posed, price_minor: int) -> float:
     return round(100.0 * (kept - posed.unit_cost_minor) / kept, 3)
 
 
-def _acceptable(
-    partition: PartitionState, posed: Posed, at: Evaluation, chosen_minor: int
-) -> Interval:
-    """Prices from which a move to the chosen one would gain less than a change costs."""
-    low = high = float(chosen_minor)
-    if at.greeks.gamma < 0.0:
-        cost = posed.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
-        half = math.sqrt(2.0 * cost / -at.greeks.gamma) * posed.reference_minor
-        low, high = low - half, high + half
-    low = max(low, posed.allowed.low_minor)
-    high = min(high, posed.allowed.high_minor)
-    return Interval(min(math.ceil(low), chosen_minor), max(math.floor(high), chosen_minor))
-
-
 def _remember(
     partition: PartitionState, posed: Posed, path: PricePath, chosen_minor: int
 ) -> list[Placed]:
@@ -366,6 +354,7 @@ def _remember(
     partition.moves.note(state, posed.entry, ratio)
     if not moved or state.applied_minor is not None:
         return []
+    state.price_move = last_move(state.price_move, chosen_minor, now_ms)
     state.exogenous_log = None
     closed = close_epoch(partition, state, now_ms)
     begin_epoch(partition, state, posed.entry, now_ms)

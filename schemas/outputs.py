@@ -196,6 +196,28 @@ class DriftView(Struct, frozen=True, kw_only=True, gc=False):
     alarm_nats: float
 
 
+class MarketMakerView(Struct, frozen=True, kw_only=True, gc=False):
+    """The price as a market maker's quote (``docs/market-making.md``).
+
+    ``fair_minor`` is the best price with unlimited stock and no risk, ``reservation_minor`` with
+    both, ``skew_minor`` the latter less the former; within ``half_spread_minor`` a change gains
+    less than it costs. ``leftover_over_target_units``: expected leftover less the target, null with
+    unlimited stock. ``toxicity``: share of the units sold since the day on which the price last
+    moved by 5 % or more that are back or should come back, ``toxicity_before`` of those sold before
+    it; null while too few order lines stand behind it.
+    """
+
+    fair_minor: float
+    reservation_minor: float
+    skew_minor: float
+    half_spread_minor: float
+    leftover_over_target_units: float | None
+    toxicity: float | None
+    toxicity_orders: int
+    toxicity_before: float | None
+    toxicity_before_orders: int
+
+
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     """Why this price: beliefs, the way from optimum to price, guards, ages of inputs.
 
@@ -228,6 +250,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     approval: ApprovalView | None = None
     inputs: dict[str, float] = {}
     drift: DriftView | None = None
+    market_maker: MarketMakerView | None = None
 
 
 class TapePosition(Struct, frozen=True, gc=False):

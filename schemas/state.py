@@ -178,6 +178,13 @@ class Rejected(Struct, frozen=True, array_like=True, gc=False):
     policy: str
 
 
+class PriceMove(Struct, frozen=True, array_like=True, gc=False):
+    """The last move of the shown price that buyers may have noticed: when, and to what."""
+
+    at_ms: int
+    price_minor: int
+
+
 class SkuState(Struct, kw_only=True, array_like=True):
     """All that the fold keeps of one product, besides its catalogue entry.
 
@@ -223,6 +230,7 @@ class SkuState(Struct, kw_only=True, array_like=True):
     pending: Pending | None = None
     rejected: Rejected | None = None
     unproven_minor: int | None = None
+    price_move: PriceMove | None = None
 
 
 class FamilyMember(Struct, kw_only=True, array_like=True):

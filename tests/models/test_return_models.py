@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.cohorts import Lesson, give_back, new_cohort, order_line_hash, sale, sell
-from models.liability import Liability, ReturnCosts, open_liability
+from models.liability import Liability, ReturnCosts, liability, mark
 from models.logistic import LEVEL, PosteriorLogistic, WeightPrior
 from models.return_curve import curve, probability_positive, product_rate, shrunk
 from models.return_delays import NO_DELAYS, delay_shares, learn_delays, share_by_age
@@ -254,14 +254,14 @@ def test_the_reserve_is_units_times_probability_times_cost() -> None:
     now_ms = DAY * DAY_MS + DAY_MS // 2 + 7 * DAY_MS  # its orders count as made at noon
     share = snapshot.delay_shares[1]
     back = 10 * rate * (1 - share) / (1 - rate * share)
-    assert open_liability([cohort], snapshot, level, "shoes", COSTS, now_ms) == Liability(
-        10, pytest.approx(back), round(back * (0.8 * 1_250 + 90 - 500))
-    )
+
+    def at(time_ms: int) -> Liability:
+        return liability(mark([cohort], snapshot, level, "shoes", time_ms), COSTS)
+
+    assert at(now_ms) == Liability(10, pytest.approx(back), round(back * (0.8 * 1_250 + 90 - 500)))
     later_ms = DAY * DAY_MS + DAY_MS // 2 + 60 * DAY_MS
-    assert open_liability([cohort], snapshot, level, "shoes", COSTS, later_ms) == Liability(
-        10, 0.0, 0
-    )
-    assert open_liability([], snapshot, level, "shoes", COSTS, now_ms) == Liability(0, 0.0, 0)
+    assert at(later_ms) == Liability(10, 0.0, 0)
+    assert liability([], COSTS) == Liability(0, 0.0, 0)
 
 
 def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
@@ -295,7 +295,7 @@ def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
             at_ms, cohort, line = coming.pop(0)
             give_back(cohort, line, 1, at_ms)
             realised += 1
-        found = open_liability(open_cohorts, snapshot, None, "shoes", COSTS, now_ms)
+        found = liability(mark(open_cohorts, snapshot, None, "shoes", now_ms), COSTS)
         assert found.open_units == 6_000 - realised
         assert realised + found.expected_back_units == pytest.approx(total, abs=3.0 * sd)
         per_unit = 0.8 * 1_000 + 90 - 500
