@@ -12,14 +12,14 @@ from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 
-from models import breaker_scopes, catalogue_events, control_events, discounts
+from models import breaker_scopes, catalogue_events, control_events, discounts, family_joint
 from models.context import Context, Output, Placed, Request, alert
 from models.evidence import last_good_minor
 from models.fold import admit, observe
 from models.moving import stays
 from models.partition import PartitionState, StateRecord
 from models.path import PricePath, price_path
-from models.pose import Posed, pose
+from models.pose import Posed
 from models.settle import Priced, settle
 from models.tile import Evaluation, Kernel
 from schemas import tape, topics
@@ -164,8 +164,8 @@ class PartitionEngine:
             return
         observe(context, record, value)
         self._outputs.extend(context.outputs)
-        for request in context.requests.values():
-            self._pose(request)
+        for request, found in family_joint.asked(self.state, context.requests.values()):
+            self._put(request, found)
         if len({self.state.catalogue[sku].family for sku in context.requests}) > 1:
             self._drain()  # a round is judged as a whole, so it is a wave of its own
 
@@ -206,9 +206,8 @@ class PartitionEngine:
             return control_events.tick_reads(self.state, event, min(waiting), len(waiting))
         return True
 
-    def _pose(self, request: Request) -> None:
+    def _put(self, request: Request, found: Posed | str) -> None:
         """Put a decision into the wave, posed as the state is now."""
-        found = pose(self.state, request)
         if isinstance(found, Posed):
             self._unblock(request)
             self._wave[request.sku] = found
@@ -259,6 +258,7 @@ class PartitionEngine:
 
     def priced(self, posed: list[Posed]) -> list[Priced]:
         """Price posed decisions together; the state is only read."""
+        posed = self._with_prices_alone(posed)
         rows = [one.full for one in posed]
         solutions = self.kernel.solve(
             [row for one in posed for row in (one.frictionless, one.full)]
@@ -299,6 +299,16 @@ class PartitionEngine:
             )
         )
         return [None if price is None else next(evaluations) for price in prices]
+
+    def _with_prices_alone(self, posed: list[Posed]) -> list[Posed]:
+        """The decisions, those in families with the best price that they would have alone."""
+        alone = iter(self.kernel.solve([one.together.alone for one in posed if one.together]))
+        return [
+            one
+            if one.together is None
+            else one._replace(together=one.together.priced(next(alone), one.reference_minor))
+            for one in posed
+        ]
 
     def _at_chosen(
         self,

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.family_demand import BudgetChoice, LogLinear, profits
 from models.family_pricing import Family, climbed
-from models.family_profit import BudgetChoice, Floats, LogLinear, Member, earned, own_log, profits
+from models.family_profit import Floats, Member, earned, own_log
 
 GRID_POINTS = 9  # of a member's log price in a box
 LEVELS = 3  # of what partners do to its demand
@@ -124,7 +125,8 @@ def _bounds(family: Family, worth: Floats, low: Floats, high: Floats) -> Floats:
     profit = earned(columns, x[..., None], u).profit
     profit = profit - price[:, None, None] * (u - fixed[..., None])
     if isinstance(demand, LogLinear):
-        profit = profit + (np.einsum("ij,i->j", demand.cross, price)[:, None] * x)[..., None]
+        spread = np.moveaxis(demand.spread(np.moveaxis(x, 1, 2)), 2, 1)
+        profit = profit + (np.einsum("ij,i->j", demand.cross, price)[:, None] * spread)[..., None]
     between = _second(profit, 2) + _second(profit, 3)
     return np.asarray((profit.max(axis=(2, 3)) + SAFETY * between / 8.0).sum(axis=1))
 
@@ -137,6 +139,7 @@ def _partner_range(
     demand: LogLinear, low: Floats, high: Floats, x: Floats
 ) -> tuple[Floats, Floats]:
     """ln demand [b, n, k] at its least and most, whatever partners cost in the box."""
+    low, high = demand.spread(low), demand.spread(high)
     rising, falling = np.maximum(demand.cross, 0.0), np.minimum(demand.cross, 0.0)
     least = np.einsum("bj,ij->bi", low, rising) + np.einsum("bj,ij->bi", high, falling)
     most = np.einsum("bj,ij->bi", high, rising) + np.einsum("bj,ij->bi", low, falling)

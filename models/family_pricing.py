@@ -15,20 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.family_ladders import Ladders, Link
-from models.family_profit import (
+from models.family_demand import (
     BudgetChoice,
     Budgets,
     Demand,
-    Floats,
     LogLinear,
-    Member,
-    as_columns,
     curvature,
-    earned,
     gradient,
     profits,
 )
+from models.family_ladders import Ladders, Link
+from models.family_profit import Floats, Member, as_columns, earned
 
 STARTS_LOG = (0.0, -0.25, 0.25)  # beside the prices alone
 STARTS_MAX = 12
@@ -83,6 +80,7 @@ def family_of(
     *,
     budgets: Budgets | None = None,
     links: Sequence[Link] = (),
+    fading: bool = False,
 ) -> Family:
     """Put a family's problem together.
 
@@ -91,6 +89,7 @@ def family_of(
     cross : [n, n] d ln units_i / d ln price_j; the diagonal is not read; not with ``budgets``
     budgets : groups by budget instead of elasticities
     links : rules between prices
+    fading : cross effects fade as the product's own demand does, see `LogLinear`
 
     Raises
     ------
@@ -105,7 +104,7 @@ def family_of(
             raise ValueError(
                 f"cross was of shape {cross.shape}; expected finite numbers, [{n}, {n}]"
             )
-        demand = LogLinear(columns, cross)
+        demand = LogLinear(columns, cross, fading=fading)
     else:
         assert budgets is not None
         demand = BudgetChoice(columns, budgets)

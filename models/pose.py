@@ -15,6 +15,7 @@ from models import (
     limits,
 )
 from models.context import Request
+from models.family_terms import Together
 from models.liability import Liability, MarkedCohort, ReturnCosts, liability, mark
 from models.market import RivalView, log_rival, rival_view
 from models.objective import PADDING, Row, weights
@@ -59,6 +60,7 @@ class Posed(NamedTuple):
     placed: tuple[PlacedGuards, ...]
     bounded: bool  # by the canary step of its own breaker, or of one above it
     flow: Toxicity
+    together: Together | None = None  # of a family of several
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:

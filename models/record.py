@@ -5,7 +5,7 @@ import math
 from models import coldstart, demand, valuation
 from models.greeks import to_minor
 from models.partition import PartitionState
-from models.path import PricePath, expert_price_minor, gave_way
+from models.path import OPTIMUM, PricePath, expert_price_minor, gave_way
 from models.pose import Posed
 from models.quote import market_maker_view
 from models.return_curve import probability_positive
@@ -28,6 +28,7 @@ from schemas.outputs import (
 )
 from schemas.state import BreakerState
 
+TOGETHER = "with partners"
 FIRST_MOVE = 3  # place of the first guard among the prices that a path is evaluated at
 
 
@@ -73,7 +74,7 @@ def build_record(
             horizon_days=posed.full.horizon_days,
             target_leftover_units=posed.full.target_leftover,
             expected_sales_units=at.expected_sales,
-            skew_minor=path.optimum_minor - path.frictionless_minor,
+            skew_minor=_alone_minor(posed, path) - path.frictionless_minor,
         ),
         competitors=CompetitorView(
             robust_price_minor=posed.rivals.robust_minor,
@@ -105,6 +106,7 @@ def build_record(
         inputs=valuation.named(posed.full),
         drift=_drift_view(partition, posed),
         market_maker=market_maker_view(posed, path, at),
+        family=None if posed.together is None else posed.together.told,
     )
 
 
@@ -117,6 +119,12 @@ def _drift_view(partition: PartitionState, posed: Posed) -> DriftView:
         more_elastic=sums.more_elastic,
         alarm_nats=partition.policy.learning.drift_evidence_nats,
     )
+
+
+def _alone_minor(posed: Posed, path: PricePath) -> float:
+    """The best price without partners in the family."""
+    alone = None if posed.together is None else posed.together.alone_minor
+    return path.optimum_minor if alone is None else alone
 
 
 def _approval_view(posed: Posed) -> ApprovalView | None:
@@ -174,8 +182,13 @@ def _steps(
 ) -> tuple[Step, ...]:
     found = [
         Step("frictionless optimum", path.frictionless_minor),
-        Step("with stock and risk", path.optimum_minor, steps_at.objectives[0] * per_day),
+        Step(OPTIMUM, path.optimum_minor, steps_at.objectives[0] * per_day),
     ]
+    if posed.together is not None:
+        found[1:] = [
+            Step(OPTIMUM, _alone_minor(posed, path)),
+            Step(TOGETHER, path.optimum_minor, steps_at.objectives[0] * per_day),
+        ]
     if path.base_minor != path.optimum_minor:
         found.append(Step(path.base_aim, path.base_minor, steps_at.objectives[1] * per_day))
     if path.aimed_minor != path.base_minor:

@@ -218,6 +218,41 @@ class MarketMakerView(Struct, frozen=True, kw_only=True, gc=False):
     toxicity_before_orders: int
 
 
+class PartnerView(Struct, frozen=True, kw_only=True, gc=False):
+    """A partner in the family, at the price that was reckoned with.
+
+    ``elasticity`` is d ln units of the partner / d ln own price, ``own_elasticity`` the other way
+    round; null where budgets say who buys what. ``cross_gamma_per_day_minor`` is the family's
+    profit a day by both ln prices.
+    """
+
+    sku: str
+    elasticity: float | None
+    own_elasticity: float | None
+    price_minor: float
+    cross_gamma_per_day_minor: float
+
+
+class FamilyView(Struct, frozen=True, kw_only=True, gc=False):
+    """A family's prices, chosen together; money in minor units a day.
+
+    ``partner_profit_slope_per_day_minor`` is what partners earn more per unit of the own ln price.
+    ``gap_ratio`` is how far above the joint profit its upper bound lies inside what the guards
+    allow, over that profit; ``starts_agree`` whether the search came to one profit from all starts.
+    """
+
+    demand: str
+    joint_price_minor: float
+    partners: tuple[PartnerView, ...]
+    partner_profit_slope_per_day_minor: float
+    joint_profit_per_day_minor: float
+    present_profit_per_day_minor: float
+    gap_ratio: float
+    starts_agree: bool
+    ladders: tuple[str, ...] = ()
+    ladders_kept: bool = True
+
+
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     """Why this price: beliefs, the way from optimum to price, guards, ages of inputs.
 
@@ -251,6 +286,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     inputs: dict[str, float] = {}
     drift: DriftView | None = None
     market_maker: MarketMakerView | None = None
+    family: FamilyView | None = None
 
 
 class TapePosition(Struct, frozen=True, gc=False):

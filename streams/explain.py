@@ -214,6 +214,7 @@ def _sub_headline(decision: PriceDecided) -> str:
 _STEP_WORDS = {
     "frictionless optimum": "best price with unlimited stock and no risk",
     "with stock and risk": "stock, horizon and risk",
+    "with partners": "what partners in the family earn with it",
     "exploration": "exploration (a small probe to learn from)",
     "exploration kept": "exploration, kept until its period ends",
     "expert price": "expert's mark-up, until demand is known to be elastic",

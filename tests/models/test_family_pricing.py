@@ -7,19 +7,10 @@ import pytest
 
 from benchmarks.families import bouquets, brute_force, random_family
 from models.family_bound import bounded
+from models.family_demand import BudgetGroup, Budgets, curvature, gradient, profits
 from models.family_ladders import Link
 from models.family_pricing import family_of, joint_optimum
-from models.family_profit import (
-    BudgetGroup,
-    Budgets,
-    Floats,
-    Member,
-    curvature,
-    earned,
-    gradient,
-    own_log,
-    profits,
-)
+from models.family_profit import Floats, Member, earned, own_log
 
 PLAIN = Member(
     weight=1000.0, demand_per_day=5.0, elasticity=-2.0, unit_cost=0.4, return_cost=0.0,
@@ -94,8 +85,10 @@ def derivatives(columns: Member, demand: object, x: Floats) -> tuple[Floats, Flo
     return slopes, bends
 
 
-@pytest.mark.parametrize("budgets", [None, GROUPS])
-def test_slopes_and_cross_gamma_are_those_of_differences(budgets: Budgets | None) -> None:
+@pytest.mark.parametrize(("budgets", "fading"), [(None, False), (None, True), (GROUPS, False)])
+def test_slopes_and_cross_gamma_are_those_of_differences(
+    budgets: Budgets | None, fading: bool
+) -> None:
     rng = np.random.default_rng(103)
     member = PLAIN._replace(
         return_min=0.02, return_max=0.9, return_intercept=-1.5, return_log=1.0, rival_omega=3.0,
@@ -104,7 +97,7 @@ def test_slopes_and_cross_gamma_are_those_of_differences(budgets: Budgets | None
     )  # fmt: skip
     members = [member, member._replace(stock=np.inf, value_risk=0.0), member]
     cross = None if budgets else rng.uniform(-0.5, 0.5, (3, 3))
-    family = family_of(members, cross, budgets=budgets)
+    family = family_of(members, cross, budgets=budgets, fading=fading)
     for _ in range(10):
         x = rng.uniform(-0.4, 0.4, 3)
         slopes, bends = derivatives(family.columns, family.demand, x)
@@ -119,6 +112,20 @@ def test_demand_at_the_present_prices_is_the_products_own() -> None:
     now = np.array([0.2, -0.1])
     expected = [5.0 * math.exp(float(own_log(m, m.ln_price))) for m in members]  # type: ignore[arg-type]
     assert np.exp(family.demand.log_demand(now)) == pytest.approx(expected)
+
+
+def test_effects_that_fade_keep_prices_finite_and_units_conserved() -> None:
+    """What partners gain is at most what the product loses, whatever the elasticities say."""
+    cross = np.array([[0.0, 2.0, 2.0], [2.0, 0.0, 2.0], [2.0, 2.0, 0.0]])
+    family = family_of([PLAIN._replace(high=3.0)] * 3, cross, fading=True)
+    for x in np.linspace(0.0, 3.0, 13):
+        moved = np.exp(family.demand.log_demand(np.array([[0.0, 0.0, 0.0], [x, 0.0, 0.0]])))
+        lost, gained = moved[0, 0] - moved[1, 0], (moved[1, 1:] - moved[0, 1:]).sum()
+        assert gained <= lost * 1.3 + 1e-9
+    runs_away = joint_optimum(family_of([PLAIN._replace(high=3.0)] * 3, 0.2 * cross))
+    stays = joint_optimum(family_of([PLAIN._replace(high=3.0)] * 3, 0.2 * cross, fading=True))
+    assert runs_away.ln_price.max() == pytest.approx(3.0)
+    assert stays.ln_price.max() < 0.5
 
 
 # -- ladders
