@@ -20,7 +20,7 @@ from models.partition import PartitionState
 from models.path import PricePath
 from models.pose import Posed
 
-INDEX_GUARD = "competitor_index"
+INDEX_GUARDS = ("competitor_floor", "competitor_ceiling")
 EXPONENT_MAX = 500.0
 
 
@@ -63,7 +63,7 @@ def loop_gain(
     rival_minor = posed.rivals.robust_minor
     if effects is None or rival_minor is None or effects.follow_rate.used <= 0.0:
         return None
-    if any(move.guard.startswith(INDEX_GUARD) for move in path.moves[-1:]):
+    if any(move.guard in INDEX_GUARDS for move in path.moves[-1:]):
         return effects.follow_rate.used
     kept_minor = chosen_minor * posed.entry.kept_share
     back = min(max(return_rate, 0.0), 0.999)
