@@ -19,6 +19,7 @@ HALF_OPEN: Final = "HALF_OPEN"
 OPEN: Final = "OPEN"
 MANUAL = "manual trip"
 RESET = "manual reset"
+SLIP = "beyond belief"  # in the reason of an opening by `models.slips`
 DOUBLINGS_MAX = 5
 
 
@@ -129,10 +130,16 @@ def cool_down_ends_ms(breaker: BreakerState, policy: BreakerPolicy) -> int | Non
     """
     if breaker.state != OPEN:
         return None
-    if breaker.until_ms is not None or MANUAL in breaker.reasons:
+    waits = MANUAL in breaker.reasons or waits_for_slip(breaker)
+    if breaker.until_ms is not None or waits:
         return breaker.until_ms
     doublings = min(max(breaker.openings - 1, 0), DOUBLINGS_MAX)
     return breaker.since_ms + (int(policy.cool_down_hours * HOUR_MS) << doublings)
+
+
+def waits_for_slip(breaker: BreakerState) -> bool:
+    """Whether a catalogue figure beyond belief opened it: no time that passes cures that."""
+    return any(SLIP in reason for reason in breaker.reasons)
 
 
 def after_assessment(breaker: BreakerState, reasons: tuple[str, ...], now_ms: int) -> BreakerState:

@@ -4,13 +4,13 @@ import math
 
 from msgspec.structs import replace
 
-from models import breaker_scopes, coldstart, exploration, gate, moves
+from models import breaker_scopes, coldstart, exploration, gate, moves, slips
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
 from models.partition import PartitionState
 from models.prior import INHERITED, adapt, inherit, widened
-from schemas.events import CostChanged, HandedOver, ProductListed, ProductRetired, time_ms
+from schemas.events import CostChanged, HandedOver, ProductListed, ProductRetired, rfc3339, time_ms
 from schemas.learned import DemandPosterior
 from schemas.state import CatalogueEntry, SkuState
 
@@ -45,6 +45,7 @@ def product_listed(context: Context, event: ProductListed) -> None:
         changed_ms=context.now_ms,
         role=event.role,
         anchors=event.anchors,
+        cost_ms=None if event.unit_cost_minor is None else event.event_time_ms,
     )
     if known is None:
         partition.join_family(partition.catalogue[event.sku])
@@ -60,6 +61,8 @@ def product_listed(context: Context, event: ProductListed) -> None:
         partition.skus[event.sku] = state
     elif known is not None:
         _doubt_entry(context, state, known, event)
+        now = partition.catalogue[event.sku]
+        partition.catalogue[event.sku] = slips.doubt(context, state, known, now)
     partition.touch(f"sku/{event.sku}")
     _reference(context, state)
     if state.epoch is None:
@@ -168,18 +171,27 @@ def _reference(context: Context, state: SkuState) -> None:
 def cost_changed(
     context: Context, state: SkuState, entry: CatalogueEntry, event: CostChanged
 ) -> None:
-    """A new unit cost reprices at once; a cost no longer known stops the product's pricing."""
+    """A new unit cost reprices at once; a cost no longer known stops the product's pricing.
+
+    One older than the cost in force is refused: feeds that retry send price lists out of order.
+    """
     require_currency(entry, event.currency)
     partition = context.partition
+    if entry.cost_ms is not None and event.event_time_ms < entry.cost_ms:
+        raise Refused(
+            "stale_cost", "event_time", event.event_time, f"{rfc3339(entry.cost_ms)} or later"
+        )
     handling = event.return_handling_cost_minor
-    partition.catalogue[state.sku] = replace(
+    now = replace(
         entry,
         unit_cost_minor=event.unit_cost_minor,
         return_handling_cost_minor=(
             entry.return_handling_cost_minor if handling is None else handling
         ),
         changed_ms=context.now_ms,
+        cost_ms=event.event_time_ms,
     )
+    partition.catalogue[state.sku] = slips.doubt(context, state, entry, now)
     _stamp(context, entry)
     gate.cost_changed(partition.gates[state.sku], event, partition.gate_rules)
     partition.touch(f"catalogue/{state.sku}")

@@ -233,6 +233,7 @@ def price_applied(
         return
     state.applied_minor = event.price_minor
     state.price_move = last_move(state.price_move, event.price_minor, context.now_ms)
+    _tell_of_a_sale_below_cost(context, entry, event)
     follows = event.price_minor == state.published_minor
     state.exogenous_log = None if follows else _promotion_log(context, state.sku)
     closed = close_epoch(context.partition, state, context.now_ms)
@@ -241,6 +242,18 @@ def price_applied(
         context.tell(state.sku, closed)
     else:
         context.ask(state, "price applied", closed)
+
+
+def _tell_of_a_sale_below_cost(
+    context: Context, entry: CatalogueEntry, event: PriceApplied
+) -> None:
+    """A shop that shows less than a unit costs sells at a loss, whatever we publish."""
+    cost_minor = entry.unit_cost_minor
+    if cost_minor is None or event.price_minor * entry.kept_share >= cost_minor:
+        return
+    evidence = {"price_minor": event.price_minor, "unit_cost_minor": cost_minor}
+    message = f"the shop shows {event.price_minor}, below cost"
+    context.alert("data_quality", event.sku, message, evidence)
 
 
 def _promotion_log(context: Context, sku: str) -> float:

@@ -267,6 +267,8 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ``catalogue_moved_count_min``) moved by ``catalogue_move_ratio`` or more, or more than
     ``same_price_count_max`` unrelated ones moved to one price. Inputs that a price relies on may be
     so old; no limit for the catalogue entry unless one is set, since listings need not repeat.
+    A unit cost or list price that moves by a factor beyond ``entry_move_ratio_max`` opens its
+    product's until a person resets it, or a figure comes that is believable beside the last one.
     """
 
     scaled_delta_max: Positive = 1.5
@@ -293,6 +295,7 @@ class BreakerPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     traffic_age_days_max: Positive = 30.0
     catalogue_age_days_max: Positive | None = None
     on_drift: Literal["half_open", "open"] = "half_open"
+    entry_move_ratio_max: Annotated[float, Meta(gt=1.0, le=1e6)] = 5.0
 
 
 class LearningPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

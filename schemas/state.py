@@ -44,6 +44,8 @@ class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
     """A product as listed, with its present costs.
 
     ``stamped``: which values changed last, with the event day and the value before.
+    ``cost_ms`` is the event time of the cost in force; ``believed`` the last figures that were
+    believable (`models.slips`), where those of the entry are not.
     """
 
     sku: str
@@ -63,6 +65,8 @@ class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
     role: str = "plain"
     anchors: tuple[str, ...] = ()
     stamped: dict[str, tuple[int, int]] = {}
+    cost_ms: int | None = None
+    believed: dict[str, int] = {}
 
 
 class Rival(Struct, frozen=True, array_like=True, gc=False):
