@@ -14,6 +14,7 @@ from models import (
     discounts,
     effects_book,
     exploration,
+    resale_trial,
     returns_book,
 )
 from models.context import Context, Refused, Request
@@ -252,6 +253,8 @@ def _look(context: Context, state: SkuState) -> None:
         context.ask(state, state.decide_anew)
     elif breaker.cooled_down(state.breaker, context.now_ms, limits) != state.breaker:
         context.ask(state, "breaker cool-down")
+    elif resale_trial.is_over(partition, state, entry, context.now_ms):
+        context.ask(state, "trial ends")
     elif discounts.renewal_is_due(partition, state, context.now_ms):
         context.ask(state, "discount ends")
     state.decide_anew = None

@@ -4,14 +4,18 @@ Guards that need more than one product's numbers are worked out here, as bounds 
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from models import guards, ladders
+from models import adaptive_step, demand, guards, ladders, resale_trial
 from models.market import RivalView
 from models.objective import RIVAL_WIDTH, Row
 from models.partition import PartitionState
 from schemas.events import DAY_MS
 from schemas.state import CatalogueEntry, SkuState
+
+STEP_MAX = 1.0 - 1e-9  # a fall of everything has no logarithm
+LOG_UNITS_MAX = 50.0  # keeps a strange belief finite
 
 
 class Situation(NamedTuple):
@@ -55,13 +59,62 @@ def _inputs(partition: PartitionState, at: Situation) -> guards.GuardInputs:
         canary_step_ratio=canary,
         rival_minor=at.rivals.robust_minor,
         stock_cover_days=_stock_cover_days(at),
+        trial_floor_minor=resale_trial.floor_minor(
+            partition, state, entry, at.rivals.lowest_minor, at.now_ms
+        ),
         found=_found(partition, at),
     )
 
 
 def _found(partition: PartitionState, at: Situation) -> tuple[guards.Bound, ...]:
     """Bounds that need more than one product's numbers."""
-    return ladders.bounds(partition, at.entry)
+    return (*ladders.bounds(partition, at.entry), *_adaptive_steps(partition, at))
+
+
+def _adaptive_steps(partition: PartitionState, at: Situation) -> Iterator[guards.Bound]:
+    """The longest steps whose risk each place's policy takes."""
+    previous, reference = at.state.published_minor, at.state.reference_price_minor
+    for place, policy in partition.guards_of(at.entry):
+        if previous is None or reference is None or not policy.adaptive_step.tolerances:
+            continue
+        reach = adaptive_step.Steps(
+            -math.log1p(-min(policy.step_ratio_max, STEP_MAX)), math.log1p(policy.step_ratio_max)
+        )
+        steps = adaptive_step.longest(
+            policy.adaptive_step,
+            at.row,
+            previous / reference,
+            _revenue_share(partition, at, previous / reference),
+            reach,
+        )
+        name = "/".join(part for part in place if part is not None)
+        yield guards.Bound(
+            "adaptive_step",
+            previous * math.exp(-steps.down),
+            previous * math.exp(min(steps.up, reach.up)),
+            name,
+        )
+
+
+def _revenue_share(partition: PartitionState, at: Situation, price: float) -> float:
+    """The product's share of what its family is expected to sell, in money, at present prices.
+
+    Partners' demand is what their own belief says at their published price.
+    """
+    own = units_per_day(at.row, price) * price * (at.state.reference_price_minor or 0)
+    total = own
+    for sku in partition.families[at.entry.family]:
+        state, entry = partition.skus[sku], partition.catalogue[sku]
+        posterior, published = state.posterior, state.published_minor
+        reference = state.reference_price_minor
+        if sku == at.entry.sku or entry.retired or entry.currency != at.entry.currency:
+            continue
+        if posterior is None or published is None or reference is None:
+            continue
+        log_units = posterior.mean[0] + posterior.mean[1] * math.log(published / reference)
+        units = math.exp(min(log_units, LOG_UNITS_MAX)) * demand.mean_units_per_order(posterior)
+        total += units * published
+    return own / total if total > 0.0 else 1.0
 
 
 def _stock_cover_days(at: Situation) -> float | None:

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, effects_book, family_book, lessons
+from models import breaker, demand, effects_book, family_book, lessons, resale_trial
 from models.epoch import accrue, closes, observation, open_epoch
 from models.lessons import Finding
 from models.partition import PartitionState
@@ -27,6 +27,7 @@ class RivalView(NamedTuple):
     used: int
     seen: int
     age_ms: int | None
+    lowest_minor: float | None = None
 
 
 def own_price_minor(state: SkuState, entry: CatalogueEntry) -> int | None:
@@ -62,7 +63,7 @@ def rival_view(state: SkuState, now_ms: int, policy: DecisionPolicy) -> RivalVie
     usable.sort()
     middle = len(usable) // 2
     median = usable[middle] if len(usable) % 2 else 0.5 * (usable[middle - 1] + usable[middle])
-    return RivalView(median, len(usable), len(state.rivals), now_ms - oldest_ms)
+    return RivalView(median, len(usable), len(state.rivals), now_ms - oldest_ms, usable[0])
 
 
 def in_stock(state: SkuState) -> bool | None:
@@ -169,6 +170,9 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
     if offers is not None:
         renew_ms = min(offer.renew_ms for offer in offers.standing.values())
         ends.append(next_round(renew_ms, policy))
+    trial_ms = resale_trial.ends_ms(partition, state, partition.catalogue[state.sku])
+    if trial_ms is not None:
+        ends.append(next_round(trial_ms, policy))
     partition.schedule(state, min(ends, default=None))
 
 

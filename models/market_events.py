@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from models import demand, effects_book, epoch, family_book, returns_book, searches
+from models import demand, effects_book, epoch, family_book, resale_trial, returns_book, searches
 from models.cohorts import Cancelled
 from models.context import Context, Refused
 from models.market import (
@@ -55,6 +55,7 @@ def order_placed(
     else:
         state.epoch = counted
         effects_book.ordered(context.partition, state, event.channel, event.segment)
+        resale_trial.count(context.partition, state, event.channel)
         count_on(context.partition, state, context.now_ms)
         if counted.orders % FAST_SALES_LOOK_EVERY == 0:
             _look_at_rate_of_sale(context, state, entry)

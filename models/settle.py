@@ -5,7 +5,17 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from models import approvals, breaker, breaker_scopes, coldstart, demand, exploration, gate, guards
+from models import (
+    approvals,
+    breaker,
+    breaker_scopes,
+    coldstart,
+    demand,
+    exploration,
+    gate,
+    guards,
+    resale_trial,
+)
 from models.context import Output, Placed, alert
 from models.evidence import evidence_of
 from models.market import begin_epoch, close_epoch, reschedule
@@ -269,6 +279,7 @@ def _decision(
     effective = verdict.status != "held"
     price_minor = chosen_minor if effective else state.published_minor
     number = partition.manifest.partition
+    units_per_day = max(at.expected_sales, 0.0) / posed.full.horizon_days if at.finite else 0.0
     valid_ms = request.now_ms + int(posed.policy.decision.valid_days * DAY_MS)
     return PriceDecided(
         price_id=f"{number}-{request.offset}-{state.sku}",
@@ -297,9 +308,10 @@ def _decision(
         engine=partition.engine,
         policy_sha256=partition.policy_sha256,
         prior_sha256=partition.prior_sha256,
-        exploration_cost_per_day_minor=_exploration_cost(
-            posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)
-        ),
+        exploration_cost_per_day_minor=resale_trial.cost_per_day_minor(
+            partition, posed.entry, chosen_minor, units_per_day
+        )
+        + _exploration_cost(posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)),
     )
 
 
@@ -344,6 +356,7 @@ def _remember(
         if state.published_minor is not None:
             state.day_open_minor = state.published_minor
     gate.published(partition.gates[state.sku], chosen_minor, now_ms, partition.gate_rules)
+    resale_trial.published(partition, state, posed.entry, chosen_minor, now_ms)
     partition.touch(f"gate/{state.sku}")
     state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor

@@ -189,6 +189,18 @@ class PriceMove(Struct, frozen=True, array_like=True, gc=False):
     price_minor: int
 
 
+class TrialState(Struct, frozen=True, array_like=True, gc=False):
+    """A product that may be tried below its minimum resale price: when the last trial began
+    (event time), its order lines, those through the channels of the trial, and whether the way
+    back was asked for.
+    """
+
+    since_ms: int | None = None
+    lines: int = 0
+    lines_meant: int = 0
+    is_over: bool = False
+
+
 class SkuState(Struct, kw_only=True, array_like=True):
     """All that the fold keeps of one product, besides its catalogue entry.
 
@@ -235,6 +247,7 @@ class SkuState(Struct, kw_only=True, array_like=True):
     rejected: Rejected | None = None
     unproven_minor: int | None = None
     price_move: PriceMove | None = None
+    trial: TrialState | None = None
 
 
 class FamilyMember(Struct, kw_only=True, array_like=True):
