@@ -15,7 +15,7 @@ from models.return_curve import bounded_rate, level_ratio
 from models.return_delays import share_by_age
 from models.returns import ReturnSnapshot
 from schemas.events import DAY_MS
-from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel
+from schemas.learned import ReturnCohort, ReturnLevel
 
 NOON = 0.5  # days
 
@@ -87,18 +87,22 @@ def mark(
     The orders of a cohort count as made at noon of its day.
     """
     ratio, shares = level_ratio(level), snapshot.delay_shares
+    share_of_day: dict[int, float] = {}  # segments share their days
     marked = []
     for cohort in open_cohorts:
-        left, age_days = cohort.units_left, (now_ms - cohort.day * DAY_MS) / DAY_MS - NOON
+        left, day = cohort.units_left, cohort.day
+        share = share_of_day.get(day)
+        if share is None:
+            age_days = (now_ms - day * DAY_MS) / DAY_MS - NOON
+            share = share_of_day[day] = share_by_age(shares, age_days)
         ln_price = comes_back = 0.0
-        if left > 0 and age_days < DELAY_DAYS[-1]:
+        if left > 0 and share < 1.0:
             sold_as = cohorts.sale(cohort, category)
             ln_price = sold_as.ln_price
-            rate = bounded_rate(snapshot, ratio, sold_as)
-            comes_back = still_comes_back(rate, share_by_age(shares, age_days))
+            comes_back = still_comes_back(bounded_rate(snapshot, ratio, sold_as), share)
         marked.append(
             MarkedCohort(
-                cohort.day, len(cohort.lines), cohort.sold, sum(cohort.returned), left,
+                day, len(cohort.lines), cohort.sold, sum(cohort.returned), left,
                 comes_back, ln_price,
             )
         )  # fmt: skip

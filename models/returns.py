@@ -17,7 +17,7 @@ from models.cohorts import Lesson
 from models.logistic import LEVEL, Posterior, PosteriorLogistic, WeightPrior, log_odds, sigmoid
 from models.return_delays import NO_DELAYS, delay_shares, learn_delays
 from models.return_factors import RATE_MAX, RATE_MIN, FactorRates
-from models.return_features import Sale, clip_ln, log_bin
+from models.return_features import BIN, Sale, clip_ln
 from schemas.learned import ReturnPool
 
 PRIOR_RATE = 0.1  # until returns are seen; a common order of size for general merchandise
@@ -90,9 +90,9 @@ class ReturnSnapshot:
             product *= self._of_bin("rival", rival)
         return logit, log_odds(min(max(product, RATE_MIN), RATE_MAX))
 
-    def _of_bin(self, kind: str, ln_ratio: float) -> float:
-        """The factor of a log price ratio's bin; a snapshot is asked for few bins, often."""
-        place = kind, log_bin(ln_ratio)
+    def _of_bin(self, kind: str, clipped: float) -> float:
+        """The factor of a clipped log price ratio's bin; a snapshot is asked for few, often."""
+        place = kind, round(clipped / BIN)
         found = self._bins.get(place)
         if found is None:
             found = self._bins[place] = self.factors.value(f"{kind}={place[1]}")
