@@ -227,3 +227,31 @@ def test_a_shop_that_shows_another_price_moves_it(kernel: Kernel) -> None:
     assert move.price_minor == price + 90
     shop.send("cost_changed", at(hours=3), unit_cost_minor=700)  # published, but not yet shown
     assert shop.state.price_move == move
+
+
+# -- what is maximised
+
+
+@pytest.mark.parametrize("goal", ["revenue", "units"])
+def test_other_goals_fall_to_the_margin_floor_and_tell_the_true_profit(
+    kernel: Kernel, goal: str
+) -> None:
+    # Ample stock and elastic demand: the lowest price that the policy's floor allows.
+    shop = Partition(kernel)
+    guards = "[guards]\nmargin_floor_ratio = 0.1\nstep_ratio_max = 0.5\n"
+    shop.send("policy_published", at(), **policy(f'[objective]\nmaximise = "{goal}"\n{guards}'))
+    shop.send("product_listed", at())
+    for day in range(1, 14):
+        for hour in range(3):
+            shop.send("order_placed", at(days=day, hours=hour), order_id=f"{day}-{hour}")
+        shop.tick(at(days=day, hours=22))
+    record = shop.send("cost_changed", at(days=14), unit_cost_minor=520).decision.record
+    assert record is not None
+    assert record.steps[1].price_minor == 0.2 * 1000  # the end of the search, before any guard
+    assert shop.state.published_minor == 578  # 520 / 0.9, rounded up
+    units_per_day = record.stock.expected_sales_units / record.stock.horizon_days
+    margin = (578 - 520) * (1.0 - record.returns.rate)
+    margin -= record.returns.handling_cost_minor * record.returns.rate
+    assert record.expected_profit_per_day_minor == pytest.approx(margin * units_per_day, rel=1e-9)
+    assert record.objective_per_day_minor > 5.0 * record.expected_profit_per_day_minor
+    assert record.breaker.state == "CLOSED"
