@@ -180,7 +180,7 @@ def _search(family: Family, alone: Floats) -> tuple[Floats, bool]:
     ends = [climbed(family, x[order[0]])]
     ends += [
         climbed(family, x[index])
-        for index in order[1 : ENDS_CLIMBED if len(alone) <= LARGE_MEMBERS else 2]
+        for index in order[1 : ENDS_CLIMBED if len(alone) <= LARGE_MEMBERS else 1]
         if np.abs(x[index] - ends[0]).max() > APART_LOG
     ]
     found = np.array([float(profits(columns, demand, end)) for end in ends])
@@ -227,8 +227,10 @@ def _looked_around(family: Family, x: Floats, grid: Floats) -> Floats | None:
     before = float(profits(columns, demand, x))
     groups = ladders.groups()
     singles = [group for group in groups if len(group) == 1]
-    down, up = np.array([ladders.room(x[None, :], group) for group in singles])[:, :, 0].T
-    inside = np.clip(grid, (x + down)[:, None], (x + up)[:, None])
+    inside = grid
+    if ladders.apart is not None:
+        down, up = np.array([ladders.room(x[None, :], group) for group in singles])[:, :, 0].T
+        inside = np.clip(grid, (x + down)[:, None], (x + up)[:, None])
     gains = demand.if_one_moves_exactly(x, inside)
     i, k = np.unravel_index(int(np.argmax(gains)), gains.shape)
     found = x.copy()
