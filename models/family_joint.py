@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from models import breaker, breaker_scopes, family_book, ladders
 from models.context import Request
@@ -32,6 +33,7 @@ from schemas.outputs import FamilyView, PartnerView
 from schemas.policy import Ladder
 
 TRIGGER = "family"
+BELOW = 1e-6  # a price nearer than this to its floor is at it
 
 Asked = tuple[Request, Posed | str]
 
@@ -113,6 +115,9 @@ def _together(
         return
     problem = _problem(partition, list(posed.values()), ties)
     joint = joint_optimum(problem.family)
+    waiver = _waiver(partition, problem, joint, ties)
+    if waiver is not None:
+        problem, joint = waiver.problem, waiver.joint
     moving = _moving(partition, problem, joint, set(own))
     stand = np.where(moving & np.array(problem.free), joint.ln_price, problem.now)
     gap = bounded(problem.family, joint.ln_price, boxes_max=1).gap_ratio
@@ -122,6 +127,12 @@ def _together(
             if problem.free[index] or ties.budgets is None:
                 row = row_with_partners(row, problem.family, joint, stand, index)
             told = _told(problem, joint, stand, index, gap, ties)
+            if waiver is not None and one.state.sku in waiver.skus:
+                told = replace(
+                    told,
+                    waived="cost_floor" if _below_cost(one, joint, index) else "margin_floor",
+                    waived_gain_per_day_minor=waiver.gain_per_day_minor,
+                )
             yield one.request, _with(one, row, Together(one.full, told))
 
 
@@ -158,6 +169,49 @@ def _problem(partition: PartitionState, posed: list[Posed], ties: _Ties) -> _Pro
         if sku in place and partner in place:
             cross[place[sku], place[partner]] = effect
     return _Problem(posed, free, now, family_of(members, cross, links=links, fading=True))
+
+
+class _Waiver(NamedTuple):
+    """Anchors below their margin's floor, and what the family earns more with them a day."""
+
+    problem: _Problem
+    joint: Joint
+    skus: frozenset[str]
+    gain_per_day_minor: float
+
+
+def _waiver(
+    partition: PartitionState, problem: _Problem, joint: Joint, ties: _Ties
+) -> _Waiver | None:
+    """Anchors as loss leaders, where the policy lets them and the family earns more with it."""
+    waived: dict[str, float] = {}
+    again: list[Posed] = []
+    for one, free in zip(problem.posed, problem.free, strict=True):
+        mode = one.policy.guards.loss_leader
+        found: Posed | str = one
+        if mode != "off" and one.entry.role == "anchor" and free:
+            found = pose(partition, one.request, loss_leader=True)
+        if isinstance(found, Posed) and found.allowed.low_minor < one.allowed.low_minor:
+            waived[one.state.sku] = one.allowed.low_minor / one.reference_minor
+            again.append(found)
+        else:
+            again.append(one)
+    if not waived:
+        return None
+    other = _problem(partition, again, ties)
+    better = joint_optimum(other.family)
+    below = frozenset(
+        one.state.sku
+        for one, x in zip(again, better.ln_price.tolist(), strict=True)
+        if one.state.sku in waived and math.exp(x) < waived[one.state.sku] * (1.0 - BELOW)
+    )
+    gain = better.profit_per_day_minor - joint.profit_per_day_minor
+    return _Waiver(other, better, below, gain) if below and gain > 0.0 else None
+
+
+def _below_cost(posed: Posed, joint: Joint, index: int) -> bool:
+    price_minor = posed.reference_minor * math.exp(float(joint.ln_price[index]))
+    return price_minor * posed.entry.kept_share < posed.unit_cost_minor
 
 
 def _links(ladder: Ladder, place: dict[str, int]) -> Iterator[Link]:
@@ -204,7 +258,8 @@ def _moving(
     for index, one in enumerate(problem.posed):
         share = partition.policy_of(one.entry).decision.change_cost_profit_share
         far = problem.free[index] and one.state.published_minor is not None
-        far = far and bool(gains[index] > share * size[index])
+        low = float(problem.family.ladders.low[index])
+        far = far and bool(gains[index] > share * size[index] or problem.now[index] < low - BELOW)
         moving.append(far or one.state.sku in own)
     return np.array(moving)
 

@@ -185,7 +185,9 @@ def decision_is_sound(decision: PriceDecided) -> tuple[str, ...]:
     if decision.price_minor is None or record is None:
         return ("outbox: a published decision lacks its price or record",)
     reasons = []
-    if decision.price_minor * record.kept_share < record.unit_cost_minor * (1.0 - ROUNDING):
+    led = record.family is not None and record.family.waived == "cost_floor"
+    floor_minor = record.unit_cost_minor * (1.0 - ROUNDING)
+    if decision.price_minor * record.kept_share < floor_minor and not led:
         reasons.append("outbox: below cost")
     if record.breaker.state == "OPEN" and decision.status != "reverted":
         reasons.append("outbox: the breaker is open")

@@ -27,6 +27,7 @@ class Situation(NamedTuple):
     rivals: RivalView
     bounded: bool  # by the canary step of a half-open breaker
     now_ms: int
+    loss_leader: bool = False  # its family earns more while it waives its margin
 
 
 def allowed(partition: PartitionState, at: Situation) -> guards.Feasible:
@@ -63,7 +64,15 @@ def _inputs(partition: PartitionState, at: Situation) -> guards.GuardInputs:
             partition, state, entry, at.rivals.lowest_minor, at.now_ms
         ),
         found=_found(partition, at),
+        loss_leader=at.loss_leader,
+        sale_below_cost_lawful=_sale_below_cost_lawful(partition),
     )
+
+
+def _sale_below_cost_lawful(partition: PartitionState) -> bool:
+    """Whether every market that the policy names allows it: a price is one for all of them."""
+    markets = partition.policy.markets.values()
+    return bool(markets) and all(market.sale_below_cost_lawful for market in markets)
 
 
 def _found(partition: PartitionState, at: Situation) -> tuple[guards.Bound, ...]:

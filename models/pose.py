@@ -74,8 +74,11 @@ def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
     return None
 
 
-def pose(partition: PartitionState, request: Request) -> Posed | str:
-    """Build the rows of a decision; or the reason why the product cannot be priced."""
+def pose(partition: PartitionState, request: Request, *, loss_leader: bool = False) -> Posed | str:
+    """Build the rows of a decision; or the reason why the product cannot be priced.
+
+    A ``loss_leader`` waives the floors that the policy lets an anchor waive for its family.
+    """
     state, entry = partition.skus[request.sku], partition.catalogue[request.sku]
     reason = blocked_reason(state, entry) or ladders.blocked_reason(partition, entry)
     reference, cost_minor = state.reference_price_minor, entry.unit_cost_minor
@@ -108,13 +111,11 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         unlimited=1.0 if stock_units is None else 0.0,
     )
     full = _money_row(full, goal, cost_minor / reference)
-    cases = coldstart.category_cases(partition.prior, entry.category, posterior)
-    if state.passport is None or state.passport.graduated_ms is not None:
-        cases = ()
+    cases = _cases(partition, state, entry, posterior)
     sold = _marked(partition, state, entry, request.now_ms)
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
     bounded = _is_bounded(partition, entry, request, cooled)
-    at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms)
+    at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms, loss_leader)
     return Posed(
         request=request,
         state=state,
@@ -141,6 +142,15 @@ def pose(partition: PartitionState, request: Request) -> Posed | str:
         placed=partition.guards_of(entry),
         flow=toxicity(sold, state.price_move),
     )
+
+
+def _cases(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry, posterior: DemandPosterior
+) -> tuple[float, ...]:
+    """What the elasticity may be off by while a product's category is unknown; none once known."""
+    if state.passport is None or state.passport.graduated_ms is not None:
+        return ()
+    return coldstart.category_cases(partition.prior, entry.category, posterior)
 
 
 def _is_bounded(

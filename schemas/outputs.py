@@ -239,6 +239,7 @@ class FamilyView(Struct, frozen=True, kw_only=True, gc=False):
     ``partner_profit_slope_per_day_minor`` is what partners earn more per unit of the own ln price.
     ``gap_ratio`` is how far above the joint profit its upper bound lies inside what the guards
     allow, over that profit; ``starts_agree`` whether the search came to one profit from all starts.
+    ``waived`` is the floor that an anchor goes below as a loss leader, and what the family gains.
     """
 
     demand: str
@@ -251,6 +252,8 @@ class FamilyView(Struct, frozen=True, kw_only=True, gc=False):
     starts_agree: bool
     ladders: tuple[str, ...] = ()
     ladders_kept: bool = True
+    waived: str | None = None
+    waived_gain_per_day_minor: float | None = None
 
 
 class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
+from models import gate
 from models.engine import PartitionEngine
 from models.tile import Kernel
 from schemas.outputs import PriceDecided
@@ -196,3 +197,50 @@ def folded(kernel, stored, records, size, *, again):
         if again:
             engine = PartitionEngine.restore(0, stored.items(), kernel)
     return decisions, stored
+
+
+# -- loss leaders
+
+
+def with_leader(kernel: Kernel, text: str, effect: float) -> dict[str, PriceDecided]:
+    """A lamp that sells shades; its cost rose to just below its price."""
+    shop = lived(kernel, role="addition")
+    for sku in ("B", "C"):
+        member = shop.engine.state.members[sku]
+        assert member.effects is not None
+        mean = [effect if partner == "A" else 0.0 for partner in member.effects.partners]
+        member.effects = replace(member.effects, mean=(*mean, 0.0))
+    listing = {"family": "F", "list_price_minor": 2000, "unit_cost_minor": 900, "role": "anchor"}
+    shop.send("policy_published", at(minutes=10), **policy(text))
+    return by_sku(shop.send("product_listed", at(hours=1), sku="A", **listing).decisions)
+
+
+def test_an_anchor_may_waive_its_margin_while_the_family_earns_more(kernel) -> None:
+    floor = "guards.margin_floor_ratio = 0.15\n"
+    held = with_leader(kernel, floor, -3.0)["A"]
+    led = with_leader(kernel, f'{floor}guards.loss_leader = "margin_floor"\n', -3.0)["A"]
+    assert held.price_minor == math.ceil(900 / 0.85)
+    assert 900 <= led.price_minor < held.price_minor
+    assert led.status == "published"
+    told = led.record.family
+    assert told.waived == "margin_floor"
+    assert told.waived_gain_per_day_minor > 0.0
+    assert held.record.family.waived is None
+
+
+def test_an_anchor_that_sells_no_additions_keeps_its_margin(kernel) -> None:
+    text = 'guards.margin_floor_ratio = 0.15\nguards.loss_leader = "margin_floor"\n'
+    found = with_leader(kernel, text, 0.3)["A"]
+    assert found.price_minor >= math.ceil(900 / 0.85)
+    assert found.record.family.waived is None
+
+
+def test_no_sale_below_cost_where_no_market_allows_it(kernel) -> None:
+    text = 'guards.margin_floor_ratio = 0.15\nguards.loss_leader = "cost_floor"\n'
+    found = with_leader(kernel, text, -3.0)["A"]
+    assert found.price_minor >= 900
+    lawful = f"{text}guards.step_ratio_max = 0.2\n[markets.XX]\nsale_below_cost_lawful = true\n"
+    below = with_leader(kernel, lawful, -3.0)["A"]
+    assert (below.status, below.price_minor) == ("published", 800)  # the day's step
+    assert below.record.family.waived == "cost_floor"
+    assert gate.decision_is_sound(below) == ()
