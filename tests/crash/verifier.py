@@ -21,7 +21,7 @@ from schemas import tape
 from schemas.topics import SOURCES
 from tests.crash import accounts
 from tests.crash.evidence import Evidence, Record
-from tests.crash.oracle import Oracle
+from tests.oracle import Oracle
 
 BATCH = 5_000
 SMALL_BATCH = 7
@@ -330,7 +330,7 @@ def _guards_hold(evidence: Evidence, entries: list[accounts.Entry]) -> Iterator[
     oracles: dict[int, Oracle] = defaultdict(Oracle)
     for entry in entries:
         oracle = oracles[entry.partition]
-        oracle.observe(entry)
+        oracle.observe(entry.event, applied=entry.fate == "applied")
         for decision in decisions.pop((entry.partition, entry.offset), []):
             for what in oracle.judge(decision):
                 yield f"{decision['price_id']}: {what}"

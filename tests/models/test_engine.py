@@ -1,10 +1,8 @@
 """The engine: bytes depend on the tape alone, and no published price breaks a guard."""
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,10 +19,9 @@ from schemas import tape
 from schemas.errors import EngineError
 from schemas.events import rfc3339
 from schemas.outputs import PriceDecided
-from schemas.policy import Policy
-from schemas.scopes import parse_policy
 from streams.ticks import tick_event
-from tests.models.tapes import DAY_MS, Partition, Record, Tape, at, keep, policy, seen, simulated
+from tests.models.tapes import Partition, Record, Tape, at, keep, policy, seen, simulated
+from tests.oracle import Oracle
 from tests.schemas.test_state import GOLDEN, STATE_RECORDS
 
 DAYS = 20
@@ -349,132 +346,7 @@ def rounded(document: Any) -> Any:
     return document
 
 
-# -- no published price breaks a guard (an oracle of its own, in fractions)
-
-SLACK = Fraction(1, 10**9)  # relative: bounds are products of floats
-
-
-class Product:
-    """What the catalogue and the published prices say of one product."""
-
-    def __init__(self) -> None:
-        self.currency = ""
-        self.cost: int | None = None
-        self.kept = Fraction(1)
-        self.listed_at: int | None = None
-        self.resale: dict[str, int] = {}
-        self.reference: Fraction | None = None
-        self.retired = self.tripped = False
-        self.price: int | None = None
-        self.day: int | None = None
-        self.day_open: int | None = None
-
-
-class Oracle:
-    """Follows one tape and judges each decision made on it."""
-
-    def __init__(self) -> None:
-        self.policy: Policy = parse_policy("").base
-        self.products: dict[str, Product] = {}
-        self.killed = False
-        self.clock_ms: int | None = None
-        self.now_ms = 0
-
-    def observe(self, event: dict[str, Any], at_ms: int) -> None:
-        """Take an event in that was applied."""
-        self.now_ms = max(at_ms, at_ms if self.clock_ms is None else self.clock_ms)
-        kind = event["type"]
-        if kind == "clock_ticked":
-            self.clock_ms = max(self.now_ms, at_ms)
-        elif kind == "policy_published":
-            self.policy = parse_policy(event["policy"]).base
-        elif kind == "operator_command":
-            self._command(event)
-        elif kind == "product_listed":
-            self._list(event)
-        elif kind == "cost_changed":
-            self.products[event["sku"]].cost = event["unit_cost_minor"]
-            self._fix_reference(self.products[event["sku"]])
-        elif kind == "product_retired":
-            self.products[event["sku"]].retired = True
-
-    def _command(self, event: dict[str, Any]) -> None:
-        if event["command"].startswith("kill_switch"):
-            self.killed = event["command"] == "kill_switch_on"
-            return
-        for product in self.products.values():
-            if not product.retired:
-                product.tripped = event["command"] == "breaker_trip"
-
-    def _list(self, event: dict[str, Any]) -> None:
-        product = self.products.setdefault(event["sku"], Product())
-        product.currency = event["currency"]
-        product.cost = event["unit_cost_minor"]
-        product.kept = (1 - Fraction(event.get("fee_rate", 0))) / (1 + Fraction(event["vat_rate"]))
-        product.listed_at = event["list_price_minor"]
-        product.resale = event.get("minimum_resale_price_minor", {})
-        product.retired = False
-        self._fix_reference(product)
-
-    def _fix_reference(self, product: Product) -> None:
-        if product.reference is None and product.listed_at is not None:
-            product.reference = Fraction(product.listed_at)
-        if product.reference is None and product.cost is not None:
-            markup = Fraction(self.policy.objective.expert_markup_ratio)
-            product.reference = Fraction(math.ceil(markup * product.cost / product.kept))
-
-    def judge(self, decision: PriceDecided) -> None:
-        """Assert that the decision is one that may leave; remember it if it is published."""
-        product = self.products[decision.sku]
-        assert decision.previous_minor == product.price
-        if decision.status == "held":
-            assert decision.price_minor == product.price
-            return
-        assert not any((self.killed, product.tripped, product.retired))
-        assert product.cost is not None
-        assert decision.currency == product.currency
-        assert decision.price_minor is not None
-        self._judge_price(product, decision.price_minor)
-        day = self.now_ms // DAY_MS
-        if product.day != day:
-            before = product.price
-            product.day, product.day_open = day, before or decision.price_minor
-        product.price = decision.price_minor
-
-    def _judge_price(self, product: Product, price: int) -> None:
-        guards = self.policy.guards
-        tick = guards.tick_minor
-        assert product.cost is not None
-        assert product.reference is not None
-        cost_floor = product.cost / product.kept
-        floor = cost_floor / (1 - Fraction(guards.margin_floor_ratio))
-        resale = [
-            product.resale[m] for m in guards.minimum_resale_price_markets if m in product.resale
-        ]
-        floor = max([floor, *resale])
-        assert price >= floor * (1 - SLACK)
-
-        ceiling = product.reference * Fraction(guards.ceiling_reference_ratio)
-        if product.listed_at is not None:
-            ceiling = min(ceiling, product.listed_at * Fraction(guards.ceiling_list_price_ratio))
-        assert price <= ceiling * (1 + SLACK) or price - tick < floor  # the floor demands it
-        low = max(floor, product.reference * Fraction(guards.floor_reference_ratio))
-
-        assert price % tick == 0
-        day_open = product.day_open if product.day == self.now_ms // DAY_MS else product.price
-        for anchor, ratio in (
-            (day_open, guards.day_step_ratio_max),
-            (product.price, guards.step_ratio_max),
-        ):
-            if anchor is None:
-                continue
-            least, most = anchor * (1 - Fraction(ratio)), anchor * (1 + Fraction(ratio))
-            if price > most * (1 + SLACK):  # not a tick further than something stronger demands
-                assert price - tick < max(low, anchor)
-            if price < least * (1 - SLACK):
-                assert price + tick > min(max(ceiling, floor), anchor) * (1 - SLACK)
-            low, ceiling = max(low, least), min(ceiling, most)
-
+# -- no published price breaks a guard
 
 money = st.integers(30, 3000)
 listings = st.fixed_dictionaries(
@@ -536,9 +408,10 @@ def test_no_published_price_breaks_a_guard(kernel: Kernel, first, story) -> None
         for one, given_fields in (("clock_ticked", {}), (kind, fields)):
             found = shop.send(one, at(hours=hours), **given_fields)
             assert found.letters == []
-            oracle.observe(orjson.loads(tape.raw_event(shop.tape.records[-1][1])), at(hours=hours))
+            event = orjson.loads(tape.raw_event(shop.tape.records[-1][1]))
+            oracle.observe(event, applied=True)
             for decision in found.decisions:
-                oracle.judge(decision)
+                assert oracle.judge(msgspec.to_builtins(decision)) == []
                 assert not [reason for reason in decision.reasons if reason.startswith("gate")]
 
 
