@@ -3,17 +3,20 @@
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import msgspec
 import orjson
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
 from schemas.codec import canonical
-from schemas.outputs import Alert, TapePosition
+from schemas.outputs import Alert, PriceDecided, TapePosition
 from schemas.topics import ALERTS, PRICES
 from streams import admin
 from streams.cli import cli
+from streams.explanation_picture import bars
 from streams.routes import tape_partition
 from streams.settings import Settings
 from tests.streams.spine import new_prefix, settings_for
@@ -67,37 +70,49 @@ def test_a_decision_is_told_from_optimum_to_price_and_from_belief_to_profit(
     path = write(tmp_path / "decisions.jsonl", decision())
     assert lines(explain("A", "--file", path)) == [
         "A: 11.65 EUR (was 10.75 EUR, +8.4%)",
-        "published 2026-01-10 00:00 UTC, version 5; margin 39.9 %; confidence 0.42; from 11.50 EUR "
-        "to 11.80 EUR is nearly as good",
+        "published 2026-01-10 00:00 UTC, version 5; margin 39.9 %; confidence 0.42 of 1; "
+        "from 11.50 EUR to 11.80 EUR is nearly as good",
+        "",
+        "In short",
+        "  Little is known of it yet (12 orders of its own): the price rests on what other "
+        "products taught (unseen category).",
+        "  Rivals ask 12.50 EUR: this price is 7% below theirs.",
         "",
         "How the price came about",
-        "  best price with unlimited stock and no risk         11.33 EUR",
-        "  stock, horizon and risk                      +0.09  11.43 EUR",
-        "  exploration, kept until its period ends      +0.22  11.64 EUR",
-        "  rounded                                      +0.01  11.65 EUR",
+        "  best price with endless stock and no risk         11.33 EUR",
+        "  what stock, days to sell and risk change   +0.09  11.43 EUR",
+        "  the probe, kept until its period ends      +0.22  11.64 EUR",
+        "  rounded                                    +0.01  11.65 EUR",
         "",
         "What is believed",
-        "  demand: 2.04 units a day at 12.90 EUR; elasticity -2.68 (90 % sure: -4.22 to -1.13), "
-        "from 12 orders in 3 price periods; prior: unseen category",
+        "  demand: 2.04 units a day at 12.90 EUR",
+        "  price sensitivity (elasticity): -2.68, 90 % sure that from -4.22 to -1.13: 1 % "
+        "dearer sells about 2.7 % less",
+        "  learned from 12 orders in 3 price periods, beginning from: unseen category",
         "  returns: 10.0% (sd 6.5%) at this price, handling 0.90 EUR each (catalogue)",
-        "  returns by price: log odds +0.41 (sd 0.63) per unit of ln price, 74% sure that dearer "
-        "brings more; prices follow +0.12",
-        "  returns still to come: 1.6 of 17 open units; reserve 7.42 EUR",
-        "  stock: 60 units for 7.0 days, of which 18.6 should sell; target left over 28.5",
+        "  returns by price: 10 % dearer changes the odds of a return by +1.2%; 74% sure "
+        "that dearer brings more",
+        "  returns still to come: 1.6 of 17 units sold lately; reserve 7.42 EUR",
+        "  stock: 60 units; 18.6 should sell in 7.0 days; 28.5 should be left then",
         "  rivals: 12.50 EUR (median of 1 usable, 1 seen)",
         "",
-        "Passport",
-        "  began from: unseen category, prior 5b5ad4f60c3f0000; attributes 1.2 from those trained "
-        "on (1: like)",
-        "  12 orders of its own; confidence 0.42; expert's price 14.00 EUR, its share 10%",
-        "  graduates at: 20 orders",
+        "How well the product is known",
+        "  began from: unseen category, prior 5b5ad4f60c3f0000; attributes 1.2 from those "
+        "trained on (1: like)",
+        "  12 orders of its own; the expert's price is 14.00 EUR, and counts 10%",
+        "  stands on its own (graduates) at: 20 orders",
         "",
         "What it expects",
         "  profit 8.53 EUR a day; 8.04 EUR a day after its risk",
         "  unit cost 5.60 EUR; the shop keeps 80.0% of the shown price",
-        "  Greeks over 7 days: delta -0.55 (profit per 1 EUR of price), gamma -2.41 per EUR, vega "
-        "-4.54 EUR per unit of volatility, theta -7.90 EUR a day",
-        "  one unit more in stock is worth 0.00 EUR (rho)",
+        "  the best price would earn 0.01 EUR a day more than the one in the shop (after risk)",
+        "",
+        "If something changes",
+        "  (over the next 7 days)",
+        "  1 EUR dearer: -0.55 EUR (delta), and with each further 1 EUR -2.41 EUR to that (gamma)",
+        "  demand 10 % more volatile: -0.45 EUR (vega)",
+        "  one day passed: -7.90 EUR (theta)",
+        "  one unit more in stock: +0.00 EUR (rho)",
         "",
         "Where it comes from",
         "  asked for by: cost; breaker: CLOSED",
@@ -114,14 +129,14 @@ def test_guards_are_told_with_what_they_cost(tmp_path: Path) -> None:
     text = lines(explain("A", "--file", path))
     start = text.index("How the price came about")
     assert text[start + 1 : start + 7] == [
-        "  best price with unlimited stock and no risk         14.72 EUR",
-        "  stock, horizon and risk                      -0.08  14.64 EUR",
-        "  guard list price ceiling                     -4.64  10.00 EUR  costs 0.42 EUR a day; "
-        "one more of room is worth 2.0 over 7 days",
-        "  guard step                                   -0.53   9.47 EUR  costs 0.06 EUR a day; "
-        "one more of room is worth 2.7 over 7 days",
-        "  rounded                                      +0.01   9.48 EUR",
-        "  step gave way to a stronger rule",
+        "  best price with endless stock and no risk         14.72 EUR",
+        "  what stock, days to sell and risk change   -0.08  14.64 EUR",
+        "  guard list price ceiling                   -4.64  10.00 EUR  costs 0.42 EUR a day; "
+        "1 EUR more room would bring 0.28 EUR a day",
+        "  guard step                                 -0.53   9.47 EUR  costs 0.06 EUR a day; "
+        "1 EUR more room would bring 0.38 EUR a day",
+        "  rounded                                    +0.01   9.48 EUR",
+        "  not kept, since a stronger rule forbids it: step",
     ]
 
 
@@ -129,17 +144,68 @@ def test_money_has_the_digits_of_its_currency(tmp_path: Path) -> None:
     path = write(tmp_path / "decisions.jsonl", decision(currency="JPY"))
     text = lines(explain("A", "--file", path))
     assert text[0] == "A: 1,165 JPY (was 1,075 JPY, +8.4%)"
-    assert "  rounded                                       +1  1,165 JPY" in text
+    assert "  rounded                                     +1  1,165 JPY" in text
 
 
+STAYS = {"name": "present price stays", "price_minor": 1075.0, "objective_per_day_minor": 804.0}
 TOLD = [
     # why, what differs, lines that must be there
     ("a first price has no change", {"previous_minor": None}, ["A: 11.65 EUR"]),
     ("the same price again", {"previous_minor": 1165}, ["A: 11.65 EUR (unchanged)"]),
     (
         "a price that stays",
-        {"reasons": ["trigger: cost", "within the no-change band"], "wanted_minor": 1075},
-        ["  present price kept: a move would gain too little  -0.89  10.75 EUR"],
+        {
+            "reasons": ["trigger: cost", "within the no-change band"], "wanted_minor": 1075,
+            "record": {"steps": [*GOLDEN_DECISION["record"]["steps"], STAYS]},
+        },
+        [
+            "  The present price stays: a better one would earn 0.01 EUR a day more, less than a "
+            "change is worth.",
+            "  present price kept: a move would gain too little  -0.89  10.75 EUR",
+        ],
+    ),
+    (
+        "an approved price",
+        {
+            "record": {
+                "steps": [*GOLDEN_DECISION["record"]["steps"], STAYS | {"name": "approved price"}],
+                "approval": {"price_id": "0-20-A", "actor": "kim", "reason": "season's end"},
+            },
+        },
+        [
+            "  kim approved it: season's end.",
+            "  the price that kim approved                -0.89  10.75 EUR",
+            "  approved by kim: season's end (proposed as 0-20-A)",
+        ],
+    ),
+    (
+        "what waits says how to answer",
+        {
+            "status": "held", "price_minor": 1075,
+            "reasons": ["approval: it moves by +8.4%, by 8.0% or more"],
+            "record": {"present_objective_per_day_minor": 700.0},
+        },
+        [
+            "  It does not go out: approval: it moves by +8.4%, by 8.0% or more. Until then the "
+            "shop keeps 10.75 EUR.",
+            "  The wanted 11.65 EUR would earn 1.04 EUR a day more (expected, after risk).",
+            "  Answer with: pricemaker approve A --reason ... (or reject).",
+        ],
+    ),
+    (
+        "a limit and too much stock",
+        {
+            "record": CLAMPED | {
+                "stock": GOLDEN_DECISION["record"]["stock"] | {
+                    "sellable_units": 4000, "skew_minor": -50.0},
+            },
+        },
+        [
+            "  The list price ceiling decides: it caps the price at 10.00 EUR where 14.64 EUR was "
+            "wanted, which costs 0.42 EUR a day.",
+            "  Stock is high: of 4,000 units 19 should sell in 7 days, and 29 should be left. "
+            "Stock and risk lower the best price by 0.50 EUR.",
+        ],
     ),
     (
         "a held price says why",
@@ -183,7 +249,7 @@ TOLD = [
         },
         [
             "  began from: unseen category, prior 5b5ad4f60c3f0000",
-            "  graduated 2026-01-09 00:00 UTC",
+            "  stands on its own since 2026-01-09 00:00 UTC",
         ],
     ),
     (
@@ -198,7 +264,7 @@ TOLD = [
             "greeks": GOLDEN_DECISION["greeks"] | {"rho": None, "price_stock": None},
         },
         [
-            "  stock: never reported, so taken as unlimited",
+            "  stock: never reported, so taken as endless",
             "  rivals: none usable (2 ever seen)",
         ],
     ),
@@ -223,7 +289,7 @@ def test_numbers_that_were_none_are_not_shown(tmp_path: Path) -> None:
     path = write(tmp_path / "decisions.jsonl", unusable)
     assert lines(explain("A", "--file", path)) == [
         "A: 10.75 EUR",
-        "held 2026-01-10 00:00 UTC, version 5; margin 39.9 %; confidence 0.42",
+        "held 2026-01-10 00:00 UTC, version 5; margin 39.9 %; confidence 0.42 of 1",
         "The wanted price of 11.65 EUR was held:",
         "  - breaker: greeks are not finite",
         "The numbers of this decision were not finite; there is nothing to show.",
@@ -235,6 +301,45 @@ def test_what_people_wrote_is_shown_as_it_is(tmp_path: Path) -> None:
     held = decision(status="held", reasons=[reason])
     text = lines(explain("A", "--file", write(tmp_path / "decisions.jsonl", held)))
     assert f"  - {reason}" in text
+
+
+# -- the picture
+
+
+def test_a_picture_is_drawn_the_same_each_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "decisions.jsonl", decision(record=CLAMPED))
+    for name in ("one.svg", "two.svg", "one.png"):
+        result = explain("A", "--from", path, "--picture", tmp_path / name)
+        assert (result.exit_code, result.stderr) == (0, f"drawn: {tmp_path / name}\n")
+    one = (tmp_path / "one.svg").read_bytes()
+    assert one == (tmp_path / "two.svg").read_bytes()
+    assert ElementTree.fromstring(one).tag == "{http://www.w3.org/2000/svg}svg"
+    assert (tmp_path / "one.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_pictures_bars_are_the_steps() -> None:
+    held = msgspec.convert(
+        decision(status="held", price_minor=1075, wanted_minor=947, record=CLAMPED), PriceDecided
+    )
+    assert held.record is not None
+    assert bars(held, held.record) == [
+        ("best price with endless stock and no risk", None, 1472.0, "14.72 EUR"),
+        ("what stock, days to sell and risk change", 1472.0, 1464.4, "-0.08"),
+        ("guard list price ceiling", 1464.4, 1000.0, "-4.64  (costs 0.42 EUR a day)"),
+        ("guard step", 1000.0, 947.37, "-0.53  (costs 0.06 EUR a day)"),
+        ("wanted price, held", None, 947.0, "9.47 EUR"),
+        ("price in the shop", None, 1075.0, "10.75 EUR"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "code"),
+    [("why.pdf", {}, "unknown_picture"), ("why.svg", {"record": None}, "nothing_to_draw")],
+)
+def test_what_can_not_be_drawn(tmp_path: Path, name: str, changes, code: str) -> None:
+    path = write(tmp_path / "decisions.jsonl", decision() | changes)
+    result = explain("A", "--from", path, "--picture", tmp_path / name, "--json")
+    assert (result.stdout, json.loads(result.stderr)["code"]) == ("", code)
 
 
 # -- which decision
@@ -345,6 +450,7 @@ def test_a_priced_product_on_kafka(on_kafka: Settings) -> None:
         "decision": decision(2),
         "blocked": None,
         "breaker": "2026-01-10T04:00:00.000Z: OPEN -> HALF_OPEN -> CLOSED: canary passed",
+        "discounts": [],
     }
     text = lines(explain_there(on_kafka, "A"))
     assert text[0] == "A: 11.65 EUR (was 10.75 EUR, +8.4%)"
@@ -361,7 +467,13 @@ def test_a_product_that_was_never_priced_says_why(on_kafka: Settings) -> None:
     reason = "no unit cost is known, so there is no floor"
     assert lines(explain_there(on_kafka, "N")) == [f"NOT PRICED: {reason}"]
     document = json.loads(explain_there(on_kafka, "N", "--json").stdout)
-    assert document == {"sku": "N", "decision": None, "blocked": reason, "breaker": None}
+    assert document == {
+        "sku": "N",
+        "decision": None,
+        "blocked": reason,
+        "breaker": None,
+        "discounts": [],
+    }
 
 
 @pytest.mark.kafka
