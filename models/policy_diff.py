@@ -16,8 +16,9 @@ from msgspec import Struct
 from models import guards
 from models.context import Request
 from models.engine import WAVE_ROWS, PartitionEngine
+from models.family_joint import asked
 from models.partition import PartitionState
-from models.pose import Posed, pose
+from models.pose import Posed
 from models.settle import Priced, judge
 
 TRIGGER = "policy"
@@ -116,10 +117,8 @@ def _waves(state: PartitionState) -> Iterator[list[Posed]]:
     """Posed products in waves that do not cut a family."""
     wave: list[Posed] = []
     for family in sorted(state.families):
-        for sku in state.families[family]:
-            posed = pose(state, _request(state, sku))
-            if isinstance(posed, Posed):
-                wave.append(posed)
+        requests = [_request(state, sku) for sku in state.families[family]]
+        wave += [found for _, found in asked(state, requests) if isinstance(found, Posed)]
         if len(wave) >= WAVE_ROWS:
             yield wave
             wave = []

@@ -225,6 +225,64 @@ def _passport(decision: PriceDecided, record: DecisionRecord) -> list[Renderable
     return list(lines)
 
 
+def _family(decision: PriceDecided, record: DecisionRecord) -> list[RenderableType]:
+    family, currency = record.family, decision.currency
+    if family is None:
+        return []
+    gain = family.joint_profit_per_day_minor - family.present_profit_per_day_minor
+    lines = [
+        f"  best together: {money(family.joint_price_minor, currency)}; the family's profit at the "
+        f"joint prices is {money(gain, currency)} a day above that at the present ones, and at "
+        f"most {family.gap_ratio:.1%} below the best there is",
+    ]
+    for partner in family.partners:
+        effect = (
+            ""
+            if partner.elasticity is None
+            else f": 1 % dearer here sells {partner.elasticity:+.2f} % of it"
+        )
+        lines.append(f"  beside {partner.sku} at {money(partner.price_minor, currency)}{effect}")
+    if family.ladders:
+        kept = "kept" if family.ladders_kept else "not all kept"
+        lines.append(f"  ladders: {', '.join(family.ladders)} ({kept})")
+    return list(lines)
+
+
+def _quote(decision: PriceDecided, record: DecisionRecord) -> list[RenderableType]:
+    quote, currency = record.market_maker, decision.currency
+    if quote is None:
+        return []
+    lines = [
+        f"  fair price {money(quote.fair_minor, currency)}, reservation price "
+        f"{money(quote.reservation_minor, currency)} (skew {signed(quote.skew_minor, currency)}), "
+        f"half spread {money(quote.half_spread_minor, currency)}"
+    ]
+    if quote.leftover_over_target_units is not None:
+        lines.append(
+            f"  expected leftover beside its target: {quote.leftover_over_target_units:+,.1f} units"
+        )
+    if quote.toxicity is not None:
+        before = "" if quote.toxicity_before is None else f", before it {quote.toxicity_before:.1%}"
+        lines.append(
+            f"  toxicity: {quote.toxicity:.1%} of what was sold since the last large move comes "
+            f"back{before}"
+        )
+    return list(lines)
+
+
+def _drift(decision: PriceDecided, record: DecisionRecord) -> list[RenderableType]:
+    drift = record.drift
+    if drift is None:
+        return []
+    kinds = {
+        "demand rose": drift.level_up, "demand fell": drift.level_down,
+        "buyers mind the price less": drift.less_elastic,
+        "buyers mind the price more": drift.more_elastic,
+    }  # fmt: skip
+    told = ", ".join(f"{name} {nats:.1f}" for name, nats in kinds.items())
+    return [f"  evidence (alarm at {drift.alarm_nats:g} nats): {told}"]
+
+
 def _expectations(decision: PriceDecided, record: DecisionRecord) -> list[RenderableType]:
     currency = decision.currency
     lines = [
@@ -291,6 +349,9 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("How the price came about", _waterfall),
     ("What is believed", _beliefs),
     ("How well the product is known", _passport),
+    ("Beside its family", _family),
+    ("As a market maker's quote", _quote),
+    ("Whether demand broke", _drift),
     ("What it expects", _expectations),
     ("If something changes", _greeks),
     ("Where it comes from", _origin),
