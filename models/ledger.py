@@ -14,6 +14,7 @@ from msgspec import Struct
 from schemas.outputs import DecisionRecord, PriceDecided
 
 GUARD = "guard "
+STAYS = "present price stays"
 DRIFTED = "demand drifted"
 STAKE_MINOR_MIN = 0.5  # a limit that costs less than half a minor unit a day is no exception
 
@@ -53,9 +54,11 @@ def charges(decision: PriceDecided) -> tuple[Charge, ...]:
             continue
         if before is not None:
             shadow = shadows.get(step.name)
+            went_back = decision.status == "reverted" and step.name == STAYS
+            rule = "reverted" if went_back else step.name.removeprefix(GUARD).replace("_", " ")
             found.append(
                 Charge(
-                    step.name.removeprefix(GUARD).replace("_", " "),
+                    rule,
                     before - objective,
                     None if shadow is None else shadow / record.stock.horizon_days,
                 )
@@ -87,6 +90,8 @@ _HOLDS: tuple[tuple[str, Kind], ...] = (
     # how a reason to hold begins, and what it is called
     ("kill switch", "kill switch"),
     ("breaker", "breaker"),
+    ("family breaker", "breaker"),
+    ("catalogue breaker", "breaker"),
     ("gate", "gate"),
     ("guard broken", "guard"),
     ("approval: rejected before", "rejected"),
@@ -237,7 +242,9 @@ def _cases(decision: PriceDecided, drift: str | None) -> Iterator[Case]:
     """At most one case: what holds comes first, then drift, then what gave way, then limits."""
     record = decision.record
     told: tuple[Kind, float | None, tuple[str, ...]] | None = None
-    if decision.status == "held":
+    if decision.status == "reverted":
+        told = "breaker", left_on_table(decision), decision.reasons
+    elif decision.status == "held":
         held = None if record is None else _holding(decision, record)
         stake = None if held is None else held.cost_per_day_minor
         told = kind_of_hold(decision), stake, decision.reasons

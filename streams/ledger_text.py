@@ -11,7 +11,7 @@ CHARGES_SHOWN = 3
 CASE_WORDS = {
     "blocked": "can't be priced",
     "kill switch": "held: kill switch",
-    "breaker": "held: breaker tripped",
+    "breaker": "breaker tripped",
     "gate": "held: publisher gate",
     "guard": "held: guard broken",
     "approval": "waits for approval",

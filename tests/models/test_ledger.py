@@ -112,6 +112,8 @@ def test_the_ledger_ranks_rules_within_a_currency(priced: PriceDecided) -> None:
 HOLDS = [
     # reasons, what holds; a reason that does not hold, such as the no-change band, is passed over
     (("breaker: manual trip", "gate: below cost"), "breaker"),
+    (("family breaker: 3 of 4 products are open",), "breaker"),
+    (("catalogue breaker: 60 % moved", "kill switch: kim: drill"), "breaker"),
     (("kill switch: kim: drill",), "kill switch"),
     (("gate: product is retired",), "gate"),
     (("guard broken: step", "gate: beyond the step limit"), "guard"),
@@ -124,6 +126,20 @@ HOLDS = [
 @pytest.mark.parametrize(("reasons", "kind"), HOLDS)
 def test_what_holds_a_decision(priced: PriceDecided, reasons, kind) -> None:
     assert kind_of_hold(made(priced, status="held", reasons=reasons)) == kind
+
+
+def test_a_price_that_went_back_is_the_breakers(priced: PriceDecided) -> None:
+    steps = (
+        Step("with stock and risk", 1450.0, 100.0),
+        Step("present price stays", 1000.0, 60.0),
+    )
+    back = made(
+        priced, status="reverted", reasons=("breaker: manual trip",),
+        record={"steps": steps, "clamps": ()},
+    )  # fmt: skip
+    assert charges(back) == (("reverted", 40.0, None),)
+    (case,) = exceptions([back], {}, {})
+    assert (case.kind, case.at_stake_per_day_minor) == ("breaker", 40.0)
 
 
 def test_exceptions_come_by_money_at_stake_and_the_unknown_first(priced: PriceDecided) -> None:
