@@ -206,7 +206,21 @@ def bouquets() -> dict[str, Any]:
         "at_list_prices": {"prices_minor": minor(np.zeros(3)), "profit": value(np.zeros(3))},
         "each_alone": {"prices_minor": minor(joint.alone), "profit": value(joint.alone)},
         "newton_from_there": {"prices_minor": minor(local), "profit": value(local)},
+        "peaks": _peaks(family, reference),
     }
+
+
+def _peaks(family: Family, reference: Floats) -> list[dict[str, Any]]:
+    """The ends of climbs from every way to spread the products over the budgets, best first."""
+    ends: dict[tuple[int, ...], float] = {}
+    for start in family.demand.starts():
+        x = climbed(family, family.ladders.fit(start))
+        prices = tuple(round(price, -1) for price in (reference * np.exp(x)).astype(int).tolist())
+        ends[prices] = max(
+            ends.get(prices, -math.inf), float(profits(family.columns, family.demand, x))
+        )
+    ranked = sorted(ends.items(), key=lambda one: -one[1])
+    return [{"prices_minor": list(at), "profit": round(value, 1)} for at, value in ranked[:6]]
 
 
 def main() -> None:
