@@ -60,11 +60,12 @@ def asked(partition: PartitionState, requests: Iterable[Request]) -> Iterator[As
 
     A request whose product cannot be priced comes with the reason.
     """
-    waiting = {request.sku: request for request in requests}
-    while waiting:
-        request = next(iter(waiting.values()))
-        members = partition.families[partition.catalogue[request.sku].family]
-        together = [waiting.pop(sku) for sku in list(waiting) if sku in members]
+    by_family: dict[str, list[Request]] = {}
+    for request in requests:
+        family = partition.catalogue[request.sku].family
+        by_family.setdefault(family, []).append(request)
+    for family, together in by_family.items():
+        members = partition.families[family]
         ties = _ties(partition, members) if len(members) > 1 else None
         if ties is None:
             yield from ((one, pose(partition, one)) for one in together)
