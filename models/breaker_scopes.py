@@ -19,13 +19,13 @@ from typing import Any
 
 from models import breaker, moves
 from models.breaker import HALF_OPEN, OPEN
-from models.context import Context, Placed, alert
+from models.context import Context, Placed, Refused, alert
 from models.market import next_round, reschedule
 from models.moves import Moved
 from models.partition import PartitionState
 from models.path import PricePath
 from models.pose import Posed
-from schemas.events import DAY_MS, OperatorCommand
+from schemas.events import DAY_MS, BreakerTripped, OperatorCommand
 from schemas.state import BreakerState, CatalogueEntry
 
 CANARY_GUARD = "canary_step"
@@ -322,6 +322,18 @@ def steer(context: Context, event: OperatorCommand, until_ms: int | None) -> Non
         if wanted.state == OPEN or known.state == OPEN:
             set_family(partition, name, wanted)
             _tell(context, f"family/{name}", known, wanted, by)
+
+
+def tripped(context: Context, event: BreakerTripped) -> None:
+    """Open the catalogue's breaker on what the monitor of all partitions found; it cools down."""
+    if event.scope.kind != "catalogue":
+        raise Refused("invalid_scope", "scope.kind", event.scope.kind, "catalogue")
+    if context.partition.catalogue_breaker.state == OPEN:
+        return
+    reason = f"monitor: {event.reason}"
+    context.outputs.append(
+        open_catalogue(context.partition, (reason,), event.evidence, context.offset, context.now_ms)
+    )
 
 
 def _families(partition: PartitionState, event: OperatorCommand) -> list[str]:

@@ -93,6 +93,11 @@ class PartitionEngine:
         """Offset of the last applied tape record; -1 before the first."""
         return self.state.manifest.position
 
+    @property
+    def controls_read(self) -> int:
+        """Highest offset of ``controls`` seen on the tape; -1 before the first."""
+        return self.state.manifest.high_water.get(f"{topics.CONTROLS.name}/0", -1)
+
     def announcement(self, source_offset: int, worker: str) -> bytes | None:
         """The tape record that says that another engine than the last one prices from here on.
 

@@ -8,7 +8,7 @@ into batches.
 from hashlib import blake2b
 from typing import Any
 
-from models import catalogue_events, control_events, market_events
+from models import breaker_scopes, catalogue_events, control_events, market_events
 from models.context import Context, Output, Placed, Refused
 from models.partition import PartitionState
 from schemas import events, tape, topics
@@ -35,6 +35,7 @@ _CONTROL_HANDLERS: dict[type[events.Event], Any] = {
     events.CalendarPublished: control_events.calendar_published,
     events.PromotionScheduled: control_events.promotion_scheduled,
     events.OperatorCommand: control_events.operator_command,
+    events.BreakerTripped: breaker_scopes.tripped,
     events.EngineChanged: control_events.engine_changed,
 }
 

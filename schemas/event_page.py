@@ -52,6 +52,8 @@ MEANINGS = {  # by type and field where a field's name has two meanings, else by
     "inventory_changed.reason": "what changed the stock",
     "product_retired.reason": "why it goes",
     "operator_command.reason": "why, in words, for the record",
+    "breaker_tripped.reason": "what was found, with its numbers",
+    "evidence": "the counts behind it",
     "competitor": "which rival",
     "competitor_price_observed.price_minor": "the rival's shown price; null with `listed: false`",
     "price_applied.price_minor": "the price shown from `event_time` on",
@@ -151,6 +153,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "actor": "kim",
         "reason": "wrong cost from the supplier",
         "scope": {"kind": "sku", "name": "SHIRT-M"},
+    },
+    "breaker_tripped": {
+        "scope": {"kind": "catalogue"},
+        "reason": "31 unrelated products moved to one price, 999 minor units of EUR, beyond 25",
+        "evidence": {"moved": 31, "products": 800},
     },
     "clock_ticked": {},
 }

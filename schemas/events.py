@@ -294,6 +294,17 @@ class OperatorCommand(Event, frozen=True, kw_only=True, tag="operator_command", 
             raise ValueError("Expected a SKU and its `price_id` to approve or reject")
 
 
+class BreakerTripped(Event, frozen=True, kw_only=True, tag="breaker_tripped", gc=False):
+    """The monitor of all partitions found too many moves: the catalogue's breakers open.
+
+    ``event_time`` is the sources', like a tick's; ``evidence`` the counts it was found by.
+    """
+
+    scope: Scope
+    reason: Annotated[str, Meta(min_length=1, max_length=2000)]
+    evidence: dict[str, Any] = {}
+
+
 class ClockTicked(Event, frozen=True, kw_only=True, tag="clock_ticked", gc=False):
     """The partition's clock moves to ``event_time``; nothing else moves it."""
 
@@ -324,6 +335,7 @@ Control = (
     | CalendarPublished
     | PromotionScheduled
     | OperatorCommand
+    | BreakerTripped
     | ClockTicked
     | EngineChanged
 )
@@ -342,6 +354,7 @@ SOURCE_TYPES: dict[str, tuple[type[Event], ...]] = {
         CalendarPublished,
         PromotionScheduled,
         OperatorCommand,
+        BreakerTripped,
         ClockTicked,
     ),
 }

@@ -24,6 +24,8 @@ COMMANDS = {
     "exceptions": "Show what needs a person, by money at stake.",
     "approve": "Approve a price that waits.",
     "reject": "Reject a price that waits.",
+    "breaker": "See, trip, reset and calibrate the circuit breakers.",
+    "kill-switch": "Stop all prices at once, and let them go again.",
     "policy": "Check a policy, show what it would do, publish it.",
     "lag": "Show how far consumers are behind, in messages and seconds.",
     "dead-letter": "List or redrive events that could not be accepted.",

@@ -2,6 +2,7 @@
 
 import getpass
 import time
+from datetime import datetime
 from typing import Any
 
 from schemas.codec import canonical
@@ -45,6 +46,22 @@ def answer_event(command: Any, sku: str, price_id: str, actor: str, reason: str)
         reason=reason,
         scope=Scope("sku", sku),
         price_id=price_id,
+    )
+
+
+def command_event(
+    command: Any, scope: Scope, actor: str, reason: str, expires_at: datetime | None = None
+) -> OperatorCommand:
+    """The event that steers breakers or the kill switch, now."""
+    now_ms = _now_ms()
+    return OperatorCommand(
+        event_id=f"{command}-{now_ms}-{scope.name or scope.kind}"[:128],
+        event_time=EPOCH + now_ms * MILLISECOND,
+        command=command,
+        actor=actor,
+        reason=reason,
+        scope=scope,
+        expires_at=expires_at,
     )
 
 

@@ -3,7 +3,7 @@
 Per batch of a partition:
 
 1. check that the offsets follow the last applied one without a gap;
-2. ``engine.apply``: pure, in memory;
+2. ``engine.apply``: pure, in memory; what the kill switch stops does not go to the outbox;
 3. commit outputs, state and manifest in one transaction (``TransactionalOutbox.commit``);
 4. ack the chunks.
 
@@ -24,8 +24,9 @@ from models.gate import decision_is_sound
 from schemas.errors import EngineError, PricemakerError
 from schemas.outputs import DiscountOffered, PriceDecided
 from schemas.topics import DISCOUNTS, PRICES, PRICES_LATEST
+from streams.kill_switch import KillSwitch, Part, withheld
 from streams.lanes import Lane
-from streams.outbox import GateBreach, OutputRecord
+from streams.outbox import BatchRecords, GateBreach, OutputRecord
 from streams.recovery import Held, NoLongerOurs, Recovery
 from streams.transport import App, Chunk
 
@@ -37,9 +38,10 @@ _discount = msgspec.json.Decoder(DiscountOffered)
 class Pricer:
     """The tape partitions in this worker's hands."""
 
-    def __init__(self, recovery: Recovery, executor: Executor) -> None:
+    def __init__(self, recovery: Recovery, executor: Executor, switch: KillSwitch) -> None:
         self.recovery = recovery
         self.executor = executor
+        self.switch = switch
         self._held: dict[int, Held] = {}
 
     # -- one batch
@@ -55,8 +57,13 @@ class Pricer:
         held = self._held[partition]
         records = [(record.offset, record.value) for chunk in chunks for record in chunk.records]
         check_contiguous(partition, held.engine.position, records)
+        for part in self.switch.parts(records, held.engine.controls_read):
+            await self._price(held, part)
+
+    async def _price(self, held: Held, part: Part) -> None:
+        partition, records = held.partition, part.records
         try:
-            batch = held.engine.apply(records)
+            batch: BatchRecords = held.engine.apply(records)
         except PricemakerError:
             raise
         except Exception as error:
@@ -66,6 +73,8 @@ class Pricer:
                 where=f"tape[{partition}]@{records[0][0]} to {records[-1][0]}",
                 fix="This is a bug: nothing was committed. Keep the tape and report it.",
             ) from error
+        if part.held_back or self.switch.pending(held.engine.controls_read) is not None:
+            batch = withheld(batch, partition)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.executor, held.outbox.commit, batch)
 
@@ -73,6 +82,7 @@ class Pricer:
         """Let the outboxes go, after the last batch."""
         for held in self._held.values():
             held.outbox.close()
+        self.switch.close()
         self._held = {}
 
     # -- rebalance
@@ -115,6 +125,9 @@ class Pricer:
         for held in kept.values():
             held.generation = generation
         self._held = kept | {held.partition: held for held in taken}
+        read = [held.engine.controls_read for held in self._held.values()]
+        if read:
+            await loop.run_in_executor(self.executor, self.switch.follow, min(read))
         return {partition: held.engine.position + 1 for partition, held in self._held.items()}
 
 

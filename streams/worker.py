@@ -27,6 +27,7 @@ from schemas.topics import SOURCES
 from streams import admin
 from streams.app import build_app, take_over_deadline_s
 from streams.intake import Intake
+from streams.kill_switch import KillSwitch
 from streams.outbox import Gate, IntakeOutbox, let_pass
 from streams.pricer import Pricer
 from streams.recovery import EngineFactory, Recovery
@@ -207,7 +208,8 @@ class Worker:
             self.gate,
             deadline_s=take_over_deadline_s(self.settings),
         )
-        return Pricer(recovery, self._executor("pricer", partitions))
+        switch = KillSwitch(self.settings, self.halt)
+        return Pricer(recovery, self._executor("pricer", partitions), switch)
 
     def _executor(self, name: str, threads: int) -> ThreadPoolExecutor:
         executor = ThreadPoolExecutor(threads, thread_name_prefix=name)

@@ -421,3 +421,18 @@ def test_bytes_do_not_depend_on_the_batch(kernel: Kernel, storm, whole, size: in
 @given(cuts=st.lists(st.builds(Cut, st.integers(1, 60), st.booleans()), max_size=9))
 def test_bytes_do_not_depend_on_the_cut(kernel: Kernel, storm, whole, cuts) -> None:
     assert fold(kernel, storm, cuts) == whole
+
+
+def test_what_the_monitor_found_opens_the_catalogue(shop: Partition) -> None:
+    found = {"scope": {"kind": "catalogue"}, "reason": "too many", "evidence": {"moved": 90}}
+    tripped = shop.send("breaker_tripped", at(minutes=3), **found)
+    assert told(tripped) == [("catalogue", "catalogue: CLOSED -> OPEN: monitor: too many")]
+    assert tripped.alerts[0].evidence["moved"] == 90
+    held = shop.send("cost_changed", at(minutes=4), sku=SKUS[0], unit_cost_minor=520)
+    assert held.decision.reasons == ("catalogue breaker: monitor: too many",)
+    assert told(shop.send("breaker_tripped", at(minutes=5), **found)) == []
+    (letter,) = shop.send(
+        "breaker_tripped", at(minutes=6), reason="x", scope={"kind": "sku", "name": SKUS[0]}
+    ).letters
+    assert letter.headers["dl_error"] == "invalid_scope"
+    assert told(shop.tick(at(days=2)))[0][1] == "catalogue: OPEN -> HALF_OPEN: cool-down is over"

@@ -65,6 +65,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "reason": "test",
         "scope": {"kind": "catalogue"},
     },
+    "breaker_tripped": {"scope": {"kind": "catalogue"}, "reason": "test"},
     "clock_ticked": {},
 }
 

@@ -50,6 +50,10 @@ class CountingEngine:
                 engine.counts[key.decode().removeprefix("sku/")] = orjson.loads(value)
         return engine
 
+    @property
+    def controls_read(self) -> int:
+        return self.seen.get("controls-0", -1)
+
     def announcement(self, source_offset: int, worker: str) -> bytes | None:
         return None
 
