@@ -429,7 +429,7 @@ def test_what_the_monitor_found_opens_the_catalogue(shop: Partition) -> None:
     assert told(tripped) == [("catalogue", "catalogue: CLOSED -> OPEN: monitor: too many")]
     assert tripped.alerts[0].evidence["moved"] == 90
     held = shop.send("cost_changed", at(minutes=4), sku=SKUS[0], unit_cost_minor=520)
-    assert held.decision.reasons == ("catalogue breaker: monitor: too many",)
+    assert held.decision.reasons[0] == "catalogue breaker: monitor: too many"
     assert told(shop.send("breaker_tripped", at(minutes=5), **found)) == []
     (letter,) = shop.send(
         "breaker_tripped", at(minutes=6), reason="x", scope={"kind": "sku", "name": SKUS[0]}
