@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.engine import PartitionEngine
-from models.partition import EpochObserver
+from models.partition import AssessmentObserver, EpochObserver
 from schemas.codec import canonical
 from schemas.errors import InputError
 from schemas.events import rfc3339
@@ -38,6 +38,7 @@ class TapeFold:
     source : "kafka", a tape file or an event file
     partitions : of the tape that a file is placed on; Kafka's are its own
     observer : told of every closed epoch
+    on_assessed : told what the breaker looked at for each decision
     on_record : given every tape record, before it is folded, for parts that read raw events
     """
 
@@ -48,9 +49,11 @@ class TapeFold:
         partitions: int,
         observer: EpochObserver | None = None,
         on_record: Callable[[Placed], None] | None = None,
+        on_assessed: AssessmentObserver | None = None,
     ) -> None:
         self._settings, self._source, self._partitions = settings, source, partitions
         self._observer, self._on_record = observer, on_record
+        self._on_assessed = on_assessed
         self._replay: Replay | None = None
         self._hashes: list[Any] = []
         self._records = 0
@@ -75,6 +78,7 @@ class TapeFold:
             self._hashes = [hashlib.sha256() for _ in range(opened.partitions)]
             for engine in self._replay.engines:
                 engine.state.observer = self._observer
+                engine.state.on_assessed = self._on_assessed
         self._replay.feed(self._noted(opened.records))
         if not self._records:
             raise InputError("empty_tape", "the tape has no records.", where=self._source)

@@ -1,0 +1,174 @@
+"""Thresholds of the breakers from what the decisions of a tape looked like.
+
+A threshold is a high quantile of the evidence (`models.breaker.Evidence`) of all decisions, never
+below the smallest that makes sense; the categories of each cluster of the prior (or each category
+where it has no clusters) get their own where they have decisions enough. The answer is TOML for a
+policy: its hash is the policy's, so that thresholds are versioned with it.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from models import clusters
+from models.breaker import Evidence
+from schemas.errors import InputError
+from schemas.learned import DemandPrior
+from schemas.scopes import parse_policy
+from schemas.state import CatalogueEntry
+from streams.training import TapeFold
+
+DECISIONS_MIN = 1000  # of all, and of a group: fewer have no such quantile
+FLOORS = {
+    "scaled_delta_max": 0.5,
+    "vega_at_risk_share_max": 0.2,
+    "fast_sales_ratio": 1.5,
+    "band_high_ratio": 1.2,
+}
+BAND_LOW_MAX = 0.8
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """Thresholds by group of categories ("all" first), and the policy that sets them."""
+
+    decisions: int
+    quantile: float
+    tape_sha256: str
+    thresholds: dict[str, dict[str, float]]
+    categories: dict[str, tuple[str, ...]]
+    policy: str
+
+
+class Evidences:
+    """Collects what the breaker looked at, by category; a partition's ``on_assessed``."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[Evidence]] = defaultdict(list)
+        self.products: dict[str, CatalogueEntry] = {}
+
+    def __call__(self, entry: CatalogueEntry, evidence: Any) -> None:
+        self.found[entry.category].append(evidence)
+        self.products[entry.sku] = entry
+
+
+def calibrated(
+    settings: Any,
+    source: str,
+    partitions: int,
+    quantile: float,
+    progress: Callable[[float], None] | None = None,
+) -> Calibration:
+    """Fold a tape and set thresholds by its decisions.
+
+    Raises
+    ------
+    InputError : the tape is not whole, or has fewer than ``DECISIONS_MIN`` decisions
+    """
+    seen = Evidences()
+    fold = TapeFold(settings, source, partitions, on_assessed=seen)
+    read = fold.read(progress)
+    prior = fold.engines[0].state.prior
+    return calibration(seen, prior, quantile, read.tape_sha256, source)
+
+
+def calibration(
+    seen: Evidences, prior: DemandPrior, quantile: float, tape_sha256: str, where: str
+) -> Calibration:
+    """Thresholds from collected evidence."""
+    everything = [one for category in sorted(seen.found) for one in seen.found[category]]
+    if len(everything) < DECISIONS_MIN:
+        raise InputError(
+            "too_few_decisions",
+            f"the tape has {len(everything)} decisions; expected {DECISIONS_MIN} or more.",
+            where=where,
+            fix="Calibrate on a longer tape.",
+        )
+    thresholds = {"all": thresholds_of(everything, quantile)}
+    categories: dict[str, tuple[str, ...]] = {}
+    for name, members in _groups(seen, prior).items():
+        group = [one for category in members for one in seen.found[category]]
+        if len(group) >= DECISIONS_MIN:
+            thresholds[name], categories[name] = thresholds_of(group, quantile), members
+    head = [
+        f"# calibrated on tape {tape_sha256}",
+        f"# {len(everything)} decisions, quantile {quantile:g}",
+    ]
+    text = "\n".join([*head, *_toml(thresholds, categories)]) + "\n"
+    parse_policy(text)  # what is written can be published
+    return Calibration(
+        decisions=len(everything), quantile=quantile, tape_sha256=tape_sha256,
+        thresholds=thresholds, categories=categories, policy=text,
+    )  # fmt: skip
+
+
+def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float]:
+    """The thresholds that let so large a share of these decisions pass, each by itself."""
+    sound = [one for one in found if one.finite]
+    ratios = [one.price_minor / one.reference_price_minor for one in sound]
+    upper = {
+        "scaled_delta_max": [abs(one.scaled_delta) for one in sound if not _guarded(one)],
+        "vega_at_risk_share_max": [one.vega_at_risk_share for one in sound],
+        "fast_sales_ratio": [one.sales_ratio for one in sound if one.sales_ratio is not None],
+        "band_high_ratio": ratios,
+    }
+    limits = {
+        name: _up(max(_quantile(values, quantile), FLOORS[name]))
+        for name, values in upper.items()
+        if values
+    }
+    limits["band_low_ratio"] = _down(min(_quantile(ratios, 1.0 - quantile), BAND_LOW_MAX))
+    return limits
+
+
+def _guarded(one: Evidence) -> bool:
+    return one.guard_above if one.scaled_delta > 0.0 else one.guard_below
+
+
+def _quantile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+
+
+def _up(value: float) -> float:
+    return min(math.ceil(value * 1000.0) / 1000.0, 100.0)
+
+
+def _down(value: float) -> float:
+    return math.floor(value * 1000.0) / 1000.0
+
+
+def _groups(seen: Evidences, prior: DemandPrior) -> dict[str, tuple[str, ...]]:
+    """Categories by the cluster that most of their products are in; each alone without clusters."""
+    if prior.clusters is None:
+        return {name: (name,) for name in sorted(seen.found)}
+    votes: dict[str, Counter[int]] = defaultdict(Counter)
+    for sku in sorted(seen.products):
+        entry = seen.products[sku]
+        votes[entry.category][clusters.assign(prior, entry.category, entry.attributes) or 0] += 1
+    found: dict[str, list[str]] = defaultdict(list)
+    for category in sorted(votes):
+        found[f"cluster {votes[category].most_common(1)[0][0]}"].append(category)
+    return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def _toml(
+    thresholds: dict[str, dict[str, float]], categories: dict[str, tuple[str, ...]]
+) -> list[str]:
+    lines = ["[breaker]", *_lines(thresholds["all"])]
+    for name, members in categories.items():
+        shown = ", ".join(_quoted(member) for member in members)
+        lines += ["", "[[scopes]]", f"select = {{categories = [{shown}]}}", "[scopes.breaker]"]
+        lines += _lines(thresholds[name])
+    return lines
+
+
+def _lines(limits: dict[str, float]) -> list[str]:
+    return [f"{name} = {value:.3f}" for name, value in limits.items()]
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
