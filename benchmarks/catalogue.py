@@ -20,15 +20,18 @@ from numpy.typing import NDArray
 from river.linear_model import BayesianLinearRegression
 
 from benchmarks.harness import machine, write_result
-from models import drift
+from models import drift, gate, guards
 from models.demand import learn
 from models.demand_batch import learn_many
 from models.epoch import DAY_MS, Features, Observation
+from models.gate_rules import GateRules
 from models.objective import PADDING
 from models.surprise import surprise
 from models.tile import Kernel
 from schemas.learned import DemandPosterior, DriftSums
 from schemas.policy import LearningPolicy
+from schemas.scopes import Subject, parse_policy
+from schemas.state import GateEntry
 
 Floats = NDArray[np.float64]
 
@@ -118,6 +121,43 @@ def priced(kernel: Kernel, mean: Floats, cov: Floats) -> float:
     return time.perf_counter() - start
 
 
+def checked(products: int) -> tuple[float, float]:
+    """Seconds of the guards of every product, as the engine asks them, and of the gate's look."""
+    rng = np.random.default_rng(SEEDS[0])
+    aims = rng.uniform(700.0, 1500.0, products).tolist()
+    present = rng.integers(900, 1100, products).tolist()
+    placed = parse_policy("").guards_of(Subject("A", "A", "lamps", "plain"))
+    rounding = guards.rounding_of(placed[0].guards)
+    inputs = [
+        guards.GuardInputs(500, 0.8, 1000, 1400, {}, price, price, rival_minor=950.0)
+        for price in present
+    ]
+    start = time.perf_counter()
+    prices = []
+    for aim, one in zip(aims, inputs, strict=True):
+        allowed = guards.feasible(guards.placed_bounds(one, placed), rounding.tick_minor)
+        moves = guards.clamp(aim, allowed)
+        price = guards.round_price(moves[-1].after_minor if moves else aim, allowed, rounding)
+        assert guards.violations(price, allowed, rounding.tick_minor) == ()
+        prices.append(price)
+    middle = time.perf_counter()
+    rules = GateRules(parse_policy(""))
+    entries = [
+        GateEntry(
+            currency="EUR", unit_cost_minor=500, kept_share=0.8, list_price_minor=1400,
+            retired=False, published_minor=price, published_day=0, day_open_minor=price,
+            reference_price_minor=1000, sku="A", family="A", category="lamps",
+        )
+        for price in present
+    ]  # fmt: skip
+    begun = time.perf_counter()
+    for price, entry in zip(prices, entries, strict=True):
+        found = gate.check(entry, price, "EUR", rules, {}, DAY_MS, DAY_MS)
+        if found:
+            raise ValueError(f"the gate held what the guards allow: {found}")
+    return middle - start, time.perf_counter() - begun
+
+
 def measure(products: int) -> dict[str, Any]:
     """All seeds."""
     kernel, times = Kernel.warm(), []
@@ -127,8 +167,12 @@ def measure(products: int) -> dict[str, Any]:
         scalar_s, learned = scalar(columns)
         batched_s, mean, cov = batched(columns)
         difference = max(difference, float(np.abs(mean[:, 1] - learned).max()))
-        times.append((scalar_s, batched_s, river(columns), priced(kernel, mean, cov)))
-    names = ("update_scalar", "update_batched", "update_river", "price_and_greeks")
+        times.append(
+            (scalar_s, batched_s, river(columns), priced(kernel, mean, cov), *checked(products))
+        )
+    names = (
+        "update_scalar", "update_batched", "update_river", "price_and_greeks", "guards", "gate",
+    )  # fmt: skip
     found: dict[str, Any] = {"products": products, "seeds": SEEDS}
     for name, column in zip(names, zip(*times, strict=True), strict=True):
         found[f"{name}_s"] = round(min(column), 4)
@@ -139,6 +183,7 @@ def measure(products: int) -> dict[str, Any]:
         **found,
         "update_and_price_s": round(best[0] + best[3], 3),
         "update_batched_and_price_s": round(best[1] + best[3], 3),
+        "guards_and_gate_over_price_and_greeks": round((best[4] + best[5]) / best[3], 2),
         "river_over_scalar": round(best[2] / best[0], 2),
         "river_over_batched": round(best[2] / best[1], 2),
         "elasticity_difference_max": difference,

@@ -25,11 +25,12 @@ class GateRules:
 
     def __init__(self, document: PolicyDocument) -> None:
         self._document = document
-        self._known: dict[tuple[str, str, str, str], GuardPolicy] = {}
+        self._known: dict[tuple[int, ...], GuardPolicy] = {}
 
     def of(self, entry: GateEntry) -> GuardPolicy:
         """The guards that the gate repeats for a product."""
-        key = (entry.sku, entry.family, entry.category, entry.role)
+        scopes = self._document.scopes
+        key = tuple(at for at, scope in enumerate(scopes) if _takes(scope.select, entry))
         if key not in self._known:
             self._known[key] = _tightest(list(self._by_place(entry)))
         return self._known[key]
