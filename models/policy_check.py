@@ -75,15 +75,6 @@ def _of_guards(guards: GuardPolicy, where: str) -> Iterator[Finding]:
                 "in every decision",
                 fix=f"Set {low} to {most:g} or less.",
             )
-    off_tick = [ending for ending in guards.endings_minor if ending % guards.tick_minor]
-    if off_tick and guards.ending_modulus_minor % guards.tick_minor == 0:
-        yield Finding(
-            code="ending_off_tick",
-            where=f"{where}.endings_minor",
-            message=f"no price ends in {', '.join(map(str, off_tick))}: prices are multiples of "
-            f"tick_minor {guards.tick_minor}",
-            fix="Choose endings that are multiples of the tick.",
-        )
 
 
 def _of_objective(base: Policy) -> Iterator[Finding]:

@@ -22,8 +22,6 @@ CASES = [
     ("neither may it fall nor rise",
      "[guards]\nstock_cover_days_min = 30\nstock_cover_days_max = 20\n",
      [("minimum_above_maximum", "guards.stock_cover_days_min")]),
-    ("prices are multiples of 5", "[guards]\ntick_minor = 5\nendings_minor = [99]\n",
-     [("ending_off_tick", "guards.endings_minor")]),
     ("a note to read again",
      '[objective]\nrival_response = true\nrival_response_legal_note = "counsel, 2026-10-01"\n',
      [("rival_response", "objective.rival_response")]),
