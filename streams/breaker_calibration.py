@@ -17,6 +17,7 @@ from models import clusters
 from models.breaker import Evidence
 from schemas.errors import InputError
 from schemas.learned import DemandPrior
+from schemas.policy import BreakerPolicy
 from schemas.scopes import parse_policy
 from schemas.state import CatalogueEntry
 from streams.training import TapeFold
@@ -29,6 +30,7 @@ FLOORS = {
     "band_high_ratio": 1.2,
 }
 BAND_LOW_MAX = 0.8
+FAST_SALES_ORDERS_MIN = BreakerPolicy().fast_sales_orders_min  # a ratio of few orders trips nothing
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +113,11 @@ def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float
     upper = {
         "scaled_delta_max": [abs(one.scaled_delta) for one in sound if not _guarded(one)],
         "vega_at_risk_share_max": [one.vega_at_risk_share for one in sound],
-        "fast_sales_ratio": [one.sales_ratio for one in sound if one.sales_ratio is not None],
+        "fast_sales_ratio": [
+            one.sales_ratio
+            for one in sound
+            if one.sales_ratio is not None and one.epoch_orders >= FAST_SALES_ORDERS_MIN
+        ],
         "band_high_ratio": ratios,
     }
     limits = {

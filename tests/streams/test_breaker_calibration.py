@@ -33,9 +33,11 @@ def test_a_steep_price_at_its_guard_and_what_is_no_number_set_no_threshold() -> 
     odd = [
         SOUND._replace(scaled_delta=90.0, guard_above=True),
         SOUND._replace(finite=False, vega_at_risk_share=90.0),
+        SOUND._replace(sales_ratio=90.0, epoch_orders=19),
     ]
     found = thresholds_of([*FOUND, *odd], 1.0)
     assert (found["scaled_delta_max"], found["vega_at_risk_share_max"]) == (1.0, 2.0)
+    assert found["fast_sales_ratio"] == 10.0
 
 
 def collected(**counts: int) -> Evidences:
