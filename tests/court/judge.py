@@ -115,13 +115,21 @@ def _matches(stop: Stop, decision: PriceDecided) -> bool:
         return decision.status == "held" and any(stop.text in why for why in decision.reasons)
     if stop.by == "guard" and decision.record is not None:
         return any(clamp.guard == stop.text for clamp in decision.record.clamps)
-    if stop.by == "ceiling" and decision.record is not None:
-        return decision.price_minor == int(stop.text) and decision.record.gave_way != ()
     return False
 
 
 def _ms(text: str) -> int:
     return time_ms(datetime.fromisoformat(text))
+
+
+def idle_stops(scenario: Scenario, played: Played) -> list[str]:
+    """Stops that the file names and that never stopped anything in the run."""
+    decisions = decoded(played.outputs["prices"], PriceDecided)
+    return [
+        f"{stop.by} {stop.text}"
+        for stop in scenario.stops
+        if stop.by != "belief" and not _places(stop, played, decisions)
+    ]
 
 
 # -- checks

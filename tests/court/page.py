@@ -28,7 +28,6 @@ WORDS = {
     "held": "held",
     "alert": "alert",
     "dead_letter": "dead letter",
-    "ceiling": "ceiling, at",
     "belief": "belief",
 }
 

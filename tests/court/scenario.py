@@ -48,12 +48,11 @@ class Stop(Struct, forbid_unknown_fields=True, kw_only=True):
     """An output that shows that the disaster was stopped: the first that matches counts.
 
     ``guard``: a clamp of that name; ``held``: a decision held for a reason with that text;
-    ``alert``: an alert with that text; ``dead_letter``: a refusal with that code; ``ceiling``: a
-    price that has reached a bound while what pulled it further gave way; ``belief``: no output, the
-    checks alone show it.
+    ``alert``: an alert with that text; ``dead_letter``: a refusal with that code; ``belief``: no
+    output, the checks alone show it.
     """
 
-    by: Literal["guard", "held", "alert", "dead_letter", "ceiling", "belief"]
+    by: Literal["guard", "held", "alert", "dead_letter", "belief"]
     text: str
 
 

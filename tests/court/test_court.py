@@ -13,7 +13,7 @@ from models.tile import Kernel
 from streams.engines import warm_kernel
 from streams.settings import Settings
 from tests.court import players, scenario
-from tests.court.judge import failed_checks, judge
+from tests.court.judge import failed_checks, idle_stops, judge
 from tests.court.page import COURT_PAGE, page
 from tests.court.scenario import Result
 
@@ -39,6 +39,7 @@ def test_a_scenario_comes_to_its_result(name: str, kernel: Kernel) -> None:
         scenario.write_result(name, found)
         case = scenario.load(name)
     assert failed_checks(case, run) == []
+    assert idle_stops(case, run) == []
     assert found.below_floor == 0
     assert case.result is not None
     for sku, one in case.result.final.items():
