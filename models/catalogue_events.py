@@ -12,7 +12,7 @@ from models.partition import PartitionState
 from models.prior import INHERITED, adapt, inherit, widened
 from schemas.events import CostChanged, HandedOver, ProductListed, ProductRetired, rfc3339, time_ms
 from schemas.learned import DemandPosterior
-from schemas.state import CatalogueEntry, SkuState
+from schemas.state import CatalogueEntry, PriceWindow, SkuState
 
 STAMPING = (ProductListed, CostChanged)  # the events that set costs and prices of products
 
@@ -59,6 +59,8 @@ def product_listed(context: Context, event: ProductListed) -> None:
     if state is None:
         state = _new_state(context, event)
         partition.skus[event.sku] = state
+        partition.windows[event.sku] = PriceWindow(sku=event.sku, looked_ms=context.now_ms)
+        partition.touch(f"window/{event.sku}")
     elif known is not None:
         _doubt_entry(context, state, known, event)
         now = partition.catalogue[event.sku]

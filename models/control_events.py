@@ -14,6 +14,8 @@ from models import (
     discounts,
     effects_book,
     exploration,
+    gate_reductions,
+    promotions,
     resale_trial,
     returns_book,
 )
@@ -22,6 +24,8 @@ from models.market import begin_epoch, close_epoch, epoch_is_over, next_round, r
 from models.partition import PartitionState
 from models.path import EPOCH
 from models.prior import INHERITED, adapt, exchange, prior_sha256
+from models.prior_price import LATE_DAYS
+from models.promotions import PROMOTIONS_MAX
 from schemas.codec import canonical
 from schemas.errors import FieldError
 from schemas.events import (
@@ -33,6 +37,7 @@ from schemas.events import (
     PolicyPublished,
     PriorPublished,
     PromotionScheduled,
+    rfc3339,
     time_ms,
 )
 from schemas.learned import DemandPrior
@@ -118,22 +123,33 @@ def calendar_published(context: Context, event: CalendarPublished) -> None:
 
 
 def promotion_scheduled(context: Context, event: PromotionScheduled) -> None:
-    """Remember a planned reduction of products of this partition; forget those long past."""
-    partition = context.partition
-    kept = [found for found in partition.promotions if found.to_ms > context.now_ms]
-    for sku in event.skus:
-        if sku in partition.skus:
-            kept.append(
-                Promotion(
-                    sku=sku,
-                    from_ms=time_ms(event.from_time),
-                    to_ms=time_ms(event.to_time),
-                    log_depth=math.log1p(-event.depth),
-                    announced=event.announced,
-                )
-            )
-    partition.promotions = tuple(kept)
-    partition.touch("promotions")
+    """Remember a planned reduction of products of this partition."""
+    partition, from_ms = context.partition, time_ms(event.from_time)
+    oldest_ms = context.now_ms - LATE_DAYS * DAY_MS
+    if event.announced and from_ms < oldest_ms:
+        expected = f"{rfc3339(oldest_ms)} or later: what was shown before that is forgotten"
+        raise Refused("too_late", "from_time", rfc3339(from_ms), expected)
+    planned = Promotion(
+        from_ms=from_ms,
+        to_ms=time_ms(event.to_time),
+        log_depth=math.log1p(-event.depth),
+        announced=event.announced,
+        kind=event.kind,
+        depth=event.depth,
+    )
+    listed = [sku for sku in dict.fromkeys(event.skus) if sku in partition.skus]
+    for sku in listed:
+        if len(partition.windows[sku].promotions) >= PROMOTIONS_MAX:
+            raise Refused("too_many", "skus", sku, f"at most {PROMOTIONS_MAX} promotions")
+    for sku in listed:
+        state = partition.skus[sku]
+        promotions.plan(partition, state, planned, context.now_ms)
+        gate_reductions.announced(partition.gates[sku], event)
+        partition.touch(f"gate/{sku}")
+        if from_ms <= context.now_ms and not partition.catalogue[sku].retired:
+            state.decide_anew = "promotion"
+        reschedule(partition, state)
+        partition.touch(f"sku/{sku}")
 
 
 def operator_command(context: Context, event: OperatorCommand) -> None:
@@ -245,12 +261,15 @@ def _look(context: Context, state: SkuState) -> None:
     limits = partition.policy_of(entry).breaker
     if entry.retired:
         return
+    edge = promotions.passed_edge(partition, state, context.now_ms)
     if epoch_is_over(partition, state, context.now_ms):
         closed = close_epoch(partition, state, context.now_ms)
         begin_epoch(partition, state, entry, context.now_ms)
         context.ask(state, EPOCH, closed)
     elif state.decide_anew is not None:
         context.ask(state, state.decide_anew)
+    elif edge is not None:
+        context.ask(state, edge)
     elif breaker.cooled_down(state.breaker, context.now_ms, limits) != state.breaker:
         context.ask(state, "breaker cool-down")
     elif resale_trial.is_over(partition, state, entry, context.now_ms):

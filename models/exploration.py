@@ -13,7 +13,7 @@ Source: N. B. Keskin, A. Zeevi (2014), Dynamic pricing with an unknown demand mo
 myopic prices may stop learning, and semi-myopic ones do not. Measured: docs/science/exploration.md.
 """
 
-from math import exp, log
+from math import expm1
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +22,8 @@ from msgspec.structs import replace
 from models import demand
 from models.partition import PartitionState
 from models.pose import Posed
+from models.prior_charge import charge_minor, units_per_day
+from models.tile import Evaluation
 from schemas.state import ExplorationLedger, SkuState
 
 Number = TypeVar("Number", float, np.ndarray[tuple[int], np.dtype[np.float64]])
@@ -31,26 +33,69 @@ PRICE_FALL, PRICE_RISE = 0.8, 1.25  # the price of the budget moves at most so m
 PRICE_MAX = 1e6
 
 
-def pays(partition: PartitionState, posed: Posed, optimum_minor: float) -> bool:
-    """Whether a probe around the optimum earns more than it costs, at the budget's price."""
+def pays(
+    partition: PartitionState,
+    posed: Posed,
+    optimum_minor: float,
+    probe_minor: float | None = None,
+) -> bool:
+    """Whether a probe around the optimum earns more than it costs, at the budget's price.
+
+    With the price of the probe its cost has in it what a lower prior price costs (`charge_minor`).
+    """
     policy, row = posed.policy.decision, posed.full
     size = -row.elasticity
     if 0.0 in (policy.exploration_log, policy.exploration_budget_profit_share) or size <= 1.0:
         return False
     if 0.5 * size * (size - 1.0) * policy.exploration_log**2 > policy.exploration_profit_share_max:
         return False
-    units_per_day = row.demand_per_day * exp(-size * log(optimum_minor / posed.reference_minor))
-    orders_per_day = units_per_day / demand.mean_units_per_order(posed.posterior)
-    epoch_days = min(
-        max(policy.epoch_orders_close / max(orders_per_day, 1e-9), policy.epoch_days_min),
-        policy.epoch_days_max,
-    )
+    orders_per_day = _orders_per_day(posed, optimum_minor)
+    days = epoch_days(partition, posed, optimum_minor)
     dispersion = partition.demand_settings.dispersion
-    information = orders_per_day / (1.0 + dispersion * orders_per_day * epoch_days)
+    information = orders_per_day / (1.0 + dispersion * orders_per_day * days)
     taught = value_over_cost(
         size, row.elasticity_variance, information, policy.exploration_payback_days
     )
-    return taught > budget_price(partition, posed.entry.currency)
+    dear = 1.0
+    if probe_minor is not None:
+        charge = charge_minor(partition, posed, probe_minor)
+        profit_per_day = optimum_minor * row.kept_share / size
+        profit_per_day *= units_per_day(posed, optimum_minor)
+        cost = 0.5 * size * (size - 1.0) * policy.exploration_log**2 * profit_per_day * days
+        dear += charge / max(cost, 1e-9)
+    return taught > dear * budget_price(partition, posed.entry.currency)
+
+
+def cost_per_day_minor(
+    partition: PartitionState,
+    posed: Posed,
+    at: Evaluation,
+    chosen_minor: int,
+    probe_log: float,
+) -> float:
+    """Expected profit that a probe gives up, minor units a day.
+
+    Half |gamma| times its square; and what a lower prior price costs, over the days it should last.
+    """
+    if probe_log == 0.0 or not at.finite:
+        return 0.0
+    moved = chosen_minor / posed.reference_minor * -expm1(-probe_log)
+    cost = 0.5 * max(-at.greeks.gamma, 0.0) * moved**2
+    days = epoch_days(partition, posed, chosen_minor)
+    charge = charge_minor(partition, posed, chosen_minor)
+    return cost * posed.reference_minor / posed.full.horizon_days + charge / days
+
+
+def epoch_days(partition: PartitionState, posed: Posed, price_minor: float) -> float:
+    """How long an epoch at a price is expected to last."""
+    policy = partition.policy.decision
+    orders_per_day = max(_orders_per_day(posed, price_minor), 1e-9)
+    days = max(policy.epoch_orders_close / orders_per_day, policy.epoch_days_min)
+    return min(days, policy.epoch_days_max)
+
+
+def _orders_per_day(posed: Posed, price_minor: float) -> float:
+    return units_per_day(posed, price_minor) / demand.mean_units_per_order(posed.posterior)
 
 
 def value_over_cost(

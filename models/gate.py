@@ -7,10 +7,12 @@ fed by catalogue events and by what was published. It can only hold a price, nev
 import math
 from collections.abc import Iterator, Mapping
 
+from models import gate_reductions
+from models.gate_reductions import Leeway
 from models.gate_rules import GateRules
 from schemas.events import DAY_MS, CostChanged, HandedOver, ProductListed, ProductRetired
 from schemas.outputs import PriceDecided
-from schemas.policy import GuardPolicy, ResaleTrial
+from schemas.policy import EmergencyCap, GuardPolicy, ResaleTrial
 from schemas.state import GateEntry
 
 ROUNDING = 1e-9  # relative slack for bounds that are products of floats
@@ -37,6 +39,10 @@ def listed(entry: GateEntry | None, event: ProductListed, rules: GateRules) -> G
         category=event.category,
         role=event.role,
         trial_since_ms=entry.trial_since_ms if entry else None,
+        published_ms=entry.published_ms if entry else None,
+        applies=entry.applies if entry else False,
+        shown=entry.shown if entry else (),
+        reductions=entry.reductions if entry else (),
     )
     if entry is None and isinstance(event.handed_over, HandedOver):
         found.reference_price_minor = event.handed_over.reference_price_minor
@@ -72,6 +78,7 @@ def check(
     gates: Mapping[str, GateEntry],
     clock_ms: int,
     decided_ms: int,
+    caps: tuple[EmergencyCap, ...] = (),
 ) -> tuple[str, ...]:
     """Reasons to hold a price; empty when it may pass.
 
@@ -95,7 +102,8 @@ def check(
         if price_minor < least * (1.0 - ROUNDING):
             reasons.append(f"gate: below {name}")
     low, high, tick = max(least for _, least in floors), math.inf, policy.tick_minor
-    for name, lowest, highest in _limits(entry, policy, decided_ms):
+    leeway = gate_reductions.leeway(entry, caps, decided_ms)
+    for name, lowest, highest in _limits(entry, policy, leeway, decided_ms):
         lowest, highest = min(lowest, high - tick), max(highest, low + tick)
         if not lowest * (1.0 - ROUNDING) <= price_minor <= highest * (1.0 + ROUNDING):
             reasons.append(f"gate: beyond the {name}")
@@ -141,8 +149,11 @@ def _minimum_resale_price(entry: GateEntry, policy: GuardPolicy) -> int:
     return max((agreed.get(name, 0) for name in policy.minimum_resale_price_markets), default=0)
 
 
-def _limits(entry: GateEntry, policy: GuardPolicy, decided_ms: int) -> Iterator[Limit]:
+def _limits(
+    entry: GateEntry, policy: GuardPolicy, leeway: Leeway, decided_ms: int
+) -> Iterator[Limit]:
     """Ceilings, the reference band, and steps, the strongest first."""
+    yield "announced reduction", 0.0, leeway.ceiling
     if entry.list_price_minor is not None:
         yield "list price ceiling", 0.0, entry.list_price_minor * policy.ceiling_list_price_ratio
     reference = entry.reference_price_minor
@@ -150,15 +161,17 @@ def _limits(entry: GateEntry, policy: GuardPolicy, decided_ms: int) -> Iterator[
         yield "reference ceiling", 0.0, reference * policy.ceiling_reference_ratio
         yield "reference floor", reference * policy.floor_reference_ratio, math.inf
     if entry.published_day == decided_ms // DAY_MS and entry.day_open_minor is not None:
-        yield _step("day's step limit", entry.day_open_minor, policy.day_step_ratio_max, policy)
+        anchor, ratio = entry.day_open_minor, policy.day_step_ratio_max
+        yield _step("day's step limit", anchor, ratio, policy, leeway)
     if entry.published_minor is not None:
-        yield _step("step limit", entry.published_minor, policy.step_ratio_max, policy)
+        yield _step("step limit", entry.published_minor, policy.step_ratio_max, policy, leeway)
 
 
-def _step(name: str, anchor_minor: int, ratio: float, policy: GuardPolicy) -> Limit:
+def _step(name: str, anchor_minor: int, ratio: float, policy: GuardPolicy, leeway: Leeway) -> Limit:
     """Prices so near to another one; less than a tick away is rounding."""
     room = max(anchor_minor * ratio, policy.tick_minor - 1)
-    return name, anchor_minor - room, anchor_minor + room
+    low = min(anchor_minor - room, leeway.down_to - policy.tick_minor - 1.0)
+    return name, low, max(anchor_minor + room, leeway.back_to)
 
 
 def published(entry: GateEntry, price_minor: int, decided_ms: int, rules: GateRules) -> None:
@@ -174,7 +187,16 @@ def published(entry: GateEntry, price_minor: int, decided_ms: int, rules: GateRu
         before = entry.published_minor
         entry.day_open_minor = price_minor if before is None else before
         entry.published_day = day
+    entry.published_ms = decided_ms
+    if entry.published_minor != price_minor and not entry.applies:
+        gate_reductions.shown(entry, price_minor, decided_ms)
     entry.published_minor = price_minor
+
+
+def applied(entry: GateEntry, price_minor: int, at_ms: int) -> None:
+    """Remember a price that the shop says it shows; from then on only such are seen."""
+    entry.applies = True
+    gate_reductions.shown(entry, price_minor, at_ms)
 
 
 def decision_is_sound(decision: PriceDecided) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ class GuardInputs(NamedTuple):
     sale_below_cost_lawful: bool = False
     trial_floor_minor: float | None = None
     found: tuple[Bound, ...] = ()
+    return_minor: int | None = None
 
 
 class Rounding(NamedTuple):
@@ -151,7 +152,8 @@ def bounds(inputs: GuardInputs, policy: GuardPolicy) -> list[Bound]:
     """Each guard's interval in one place.
 
     Cost floor: ``a P >= C``; margin floor: ``(a P - C) / (a P) >= m``, with ``a`` the share of
-    the shown price that the shop keeps. A step limit needs a previous price.
+    the shown price that the shop keeps. A step limit needs a previous price; the way back to the
+    price before an announced reduction that has ended (``return_minor``) is no step.
     """
     found = _floors(inputs, policy)
     if inputs.list_price_minor is not None:
@@ -161,9 +163,15 @@ def bounds(inputs: GuardInputs, policy: GuardPolicy) -> list[Bound]:
     found.append(Bound("reference_ceiling", 0.0, reference * policy.ceiling_reference_ratio))
     found.append(Bound("reference_floor", reference * policy.floor_reference_ratio, math.inf))
     if inputs.day_anchor_minor is not None:
-        found.append(_around("day_step", inputs.day_anchor_minor, policy.day_step_ratio_max))
+        found.append(
+            _around(
+                "day_step", inputs.day_anchor_minor, policy.day_step_ratio_max, inputs.return_minor
+            )
+        )
     if inputs.previous_minor is not None:
-        found.append(_around("step", inputs.previous_minor, policy.step_ratio_max))
+        found.append(
+            _around("step", inputs.previous_minor, policy.step_ratio_max, inputs.return_minor)
+        )
         if inputs.canary_step_ratio is not None:
             found.append(_around("canary_step", inputs.previous_minor, inputs.canary_step_ratio))
     return found + _market_bounds(inputs, policy)
@@ -212,8 +220,9 @@ def _market_bounds(inputs: GuardInputs, policy: GuardPolicy) -> list[Bound]:
     return found
 
 
-def _around(guard: str, price_minor: int, ratio: float) -> Bound:
-    return Bound(guard, price_minor * (1.0 - ratio), price_minor * (1.0 + ratio))
+def _around(guard: str, price_minor: int, ratio: float, return_minor: int | None = None) -> Bound:
+    high = max(price_minor * (1.0 + ratio), return_minor or 0.0)
+    return Bound(guard, price_minor * (1.0 - ratio), high)
 
 
 def feasible(found: Sequence[Bound], tick_minor: int) -> Feasible:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from models import adaptive_step, demand, guards, ladders, resale_trial
+from models import adaptive_step, demand, guards, ladders, promotions, resale_trial
 from models.market import RivalView
 from models.objective import RIVAL_WIDTH, Row
 from models.partition import PartitionState
@@ -28,6 +28,7 @@ class Situation(NamedTuple):
     bounded: bool  # by the canary step of a half-open breaker
     now_ms: int
     loss_leader: bool = False  # its family earns more while it waives its margin
+    asked: promotions.Present = promotions.NOTHING
 
 
 def allowed(partition: PartitionState, at: Situation) -> guards.Feasible:
@@ -66,6 +67,7 @@ def _inputs(partition: PartitionState, at: Situation) -> guards.GuardInputs:
         found=_found(partition, at),
         loss_leader=at.loss_leader,
         sale_below_cost_lawful=_sale_below_cost_lawful(partition),
+        return_minor=at.asked.return_minor,
     )
 
 
@@ -76,8 +78,12 @@ def _sale_below_cost_lawful(partition: PartitionState) -> bool:
 
 
 def _found(partition: PartitionState, at: Situation) -> tuple[guards.Bound, ...]:
-    """Bounds that need more than one product's numbers."""
-    return (*ladders.bounds(partition, at.entry), *_adaptive_steps(partition, at))
+    """Bounds that need more than one product's present numbers."""
+    return (
+        *ladders.bounds(partition, at.entry),
+        *promotions.bounds(at.asked),
+        *_adaptive_steps(partition, at),
+    )
 
 
 def _adaptive_steps(partition: PartitionState, at: Situation) -> Iterator[guards.Bound]:

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from models import breaker, demand, effects_book, family_book, lessons, resale_trial
+from models import breaker, demand, effects_book, family_book, lessons, promotions, resale_trial
 from models.epoch import accrue, closes, observation, open_epoch
 from models.lessons import Finding
 from models.partition import PartitionState
@@ -150,8 +150,9 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
     """Set when the product is next looked at, from its state alone.
 
     Whichever comes first: the end of its epoch, the end of its breaker's cool-down, the renewal
-    of a discount, or at once where it is to be decided anew. Being a function of the state, it does
-    not matter how many changes of the state were made before it was called.
+    of a discount, the beginning or end of a promotion or an emergency cap, or at once where it is
+    to be decided anew. Being a function of the state, it does not matter how many changes of the
+    state were made before it was called.
     """
     policy = partition.policy.decision
     ends: list[int] = [0] if state.decide_anew is not None else []
@@ -173,6 +174,9 @@ def reschedule(partition: PartitionState, state: SkuState) -> None:
     trial_ms = resale_trial.ends_ms(partition, state, partition.catalogue[state.sku])
     if trial_ms is not None:
         ends.append(next_round(trial_ms, policy))
+    edge_ms = promotions.next_edge_ms(partition, state)
+    if edge_ms is not None:
+        ends.append(edge_ms)
     partition.schedule(state, min(ends, default=None))
 
 

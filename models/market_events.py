@@ -2,7 +2,17 @@
 
 from msgspec.structs import replace
 
-from models import demand, effects_book, epoch, family_book, resale_trial, returns_book, searches
+from models import (
+    demand,
+    effects_book,
+    epoch,
+    family_book,
+    gate,
+    promotions,
+    resale_trial,
+    returns_book,
+    searches,
+)
 from models.cohorts import Cancelled
 from models.context import Context, Refused
 from models.market import (
@@ -235,8 +245,11 @@ def price_applied(
     state.applied_minor = event.price_minor
     state.price_move = last_move(state.price_move, event.price_minor, context.now_ms)
     _tell_of_a_sale_below_cost(context, entry, event)
+    _shown(context, state, entry, event.price_minor)
     follows = event.price_minor == state.published_minor
-    state.exogenous_log = None if follows else _promotion_log(context, state.sku)
+    state.exogenous_log = (
+        None if follows else promotions.exogenous_log(context.partition, state.sku, context.now_ms)
+    )
     closed = close_epoch(context.partition, state, context.now_ms)
     begin_epoch(context.partition, state, entry, context.now_ms)
     if follows:
@@ -257,12 +270,16 @@ def _tell_of_a_sale_below_cost(
     context.alert("data_quality", event.sku, message, evidence)
 
 
-def _promotion_log(context: Context, sku: str) -> float:
-    """The exogenous part of a price that the calendar, not demand, explains."""
-    for promotion in context.partition.promotions:
-        if promotion.sku == sku and promotion.from_ms <= context.now_ms < promotion.to_ms:
-            return promotion.log_depth
-    return 0.0
+def _shown(context: Context, state: SkuState, entry: CatalogueEntry, price_minor: int) -> None:
+    """Note what buyers see; tell where it breaks what is announced."""
+    partition, now_ms = context.partition, context.now_ms
+    promotions.shown(partition, state, entry, price_minor, now_ms)
+    gate.applied(partition.gates[state.sku], price_minor, now_ms)
+    partition.touch(f"gate/{state.sku}")
+    asked = promotions.present(partition, state, entry, now_ms)
+    found = promotions.broken_promise(partition, state, asked, price_minor, now_ms)
+    if found is not None:
+        context.alert(promotions.ANNOUNCED, state.sku, *found)
 
 
 def require_currency(entry: CatalogueEntry, currency: str) -> None:

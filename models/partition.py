@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from models import day_effects
+from models import day_effects, prior_price
 from models.demand import DEFAULT_SETTINGS, DemandSettings
 from models.epoch import Observation
 from models.gate_rules import GateRules
@@ -34,7 +34,7 @@ from schemas.state import (
     GateEntry,
     Manifest,
     Offers,
-    Promotion,
+    PriceWindow,
     SkuState,
 )
 
@@ -47,10 +47,10 @@ AssessmentObserver = Callable[[CatalogueEntry, Any], None]
 
 CLOSED_BREAKER = BreakerState()
 MANIFEST_KEY = b"manifest"
-PACKED = ("sku", "member")  # the records with many numbers
+PACKED = ("sku", "member", "window")  # the records with many numbers
 SHARED_RECORDS = (
-    "breaker/catalogue", "channels", "days", "policy", "prior", "promotions", "returns",
-    "searches", "segments", "today",
+    "breaker/catalogue", "channels", "days", "policy", "prior", "returns", "searches",
+    "segments", "today",
 )  # fmt: skip
 
 
@@ -58,12 +58,6 @@ class PolicyRecord(msgspec.Struct, frozen=True):
     """The policy in force, as its text."""
 
     policy: str
-
-
-class PromotionsRecord(msgspec.Struct, frozen=True):
-    """The planned reductions of the partition's products."""
-
-    promotions: tuple[Promotion, ...]
 
 
 class _Holds(NamedTuple):
@@ -95,7 +89,7 @@ class PartitionState:
         self.channels = ChannelEffects()
         self.segments = ChannelEffects()
         self.searches = SearchEffect()
-        self.promotions: tuple[Promotion, ...] = ()
+        self.windows: dict[str, PriceWindow] = {}
         self.family_breakers: dict[str, BreakerState] = {}  # those that are not closed
         self.catalogue_breaker = BreakerState()
         self.moves = DayMoves()
@@ -103,6 +97,7 @@ class PartitionState:
         self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
         self._holds: dict[str, _Holds] = {}
         self.gate_rules = GateRules(self.document)
+        self.prior_rules = prior_price.rules_of(self.policy)
         self.policy_text = DEFAULT_POLICY_TEXT
         self.policy_sha256 = policy_sha256(DEFAULT_POLICY_TEXT)
         self.prior: DemandPrior = DEFAULT_PRIOR
@@ -190,6 +185,7 @@ class PartitionState:
         self.document = parse_policy(text)
         self._holds.clear()
         self.gate_rules = GateRules(self.document)
+        self.prior_rules = prior_price.rules_of(self.policy)
         self.policy_text = text
         self.policy_sha256 = policy_sha256(text)
         self.touch("policy")
@@ -229,6 +225,7 @@ class PartitionState:
         keys += [f"catalogue/{sku}" for sku in self.catalogue]
         keys += [f"gate/{sku}" for sku in self.gates]
         keys += [f"member/{sku}" for sku in self.members]
+        keys += [f"window/{sku}" for sku in self.windows]
         keys += [f"cohort/{sku}/{name}" for sku, named in self.cohorts.items() for name in named]
         keys += [f"effects/{category}" for category in self.effects]
         keys += [f"offers/{sku}" for sku in self.offers]
@@ -258,6 +255,8 @@ class PartitionState:
             found = self.gates[rest]
         elif kind == "member":
             found = self.members[rest]
+        elif kind == "window":
+            found = self.windows[rest]
         elif kind == "cohort":
             sku, name = _cohort_name(rest)
             found = self.cohorts.get(sku, {}).get(name)
@@ -275,10 +274,8 @@ class PartitionState:
             found = PolicyRecord(self.policy_text)
         elif kind == "prior":
             found = self.prior
-        elif kind == "returns":
-            found = self.returns.state()
         else:
-            found = PromotionsRecord(self.promotions)
+            found = self.returns.state()
         if found is None:
             return None
         return packed(found) if kind in PACKED else canonical(found)
@@ -333,6 +330,8 @@ class PartitionState:
             self.gates[rest] = msgspec.json.decode(value, type=GateEntry)
         elif kind == "member":
             self.members[rest] = msgspec.msgpack.decode(value, type=FamilyMember)
+        elif kind == "window":
+            self.windows[rest] = msgspec.msgpack.decode(value, type=PriceWindow)
         elif kind == "cohort":
             _, name = _cohort_name(rest)
             cohort = msgspec.json.decode(value, type=ReturnCohort)
@@ -366,8 +365,6 @@ class PartitionState:
             pool = msgspec.json.decode(value, type=ReturnPool)
             self.returns = ReturnRateModel.restore(pool)
             self.return_snapshot = self.returns.snapshot()
-        elif kind == "promotions":
-            self.promotions = msgspec.json.decode(value, type=PromotionsRecord).promotions
         else:
             raise EngineError("unknown_record", f"state record {key!r} is unknown.", value=key)
 

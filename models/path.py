@@ -154,7 +154,10 @@ def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> t
         if probe_log != 0.0 and posed.request.trigger != EPOCH:
             return base * math.exp(probe_log), PROBE_KEPT
         sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
-        return base * math.exp(sign * decision.exploration_log), EXPLORATION
+        probe = base * math.exp(sign * decision.exploration_log)
+        if sign < 0 and not exploration.pays(partition, posed, base, probe):
+            probe = base * math.exp(decision.exploration_log)  # upward lowers no prior price
+        return probe, EXPLORATION
     return base, aim
 
 

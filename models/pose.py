@@ -13,6 +13,7 @@ from models import (
     guards,
     ladders,
     limits,
+    promotions,
 )
 from models.context import Request
 from models.family_terms import Together
@@ -60,6 +61,7 @@ class Posed(NamedTuple):
     placed: tuple[PlacedGuards, ...]
     bounded: bool  # by the canary step of its own breaker, or of one above it
     flow: Toxicity
+    asked: promotions.Present
     together: Together | None = None  # of a family of several
 
 
@@ -115,7 +117,8 @@ def pose(partition: PartitionState, request: Request, *, loss_leader: bool = Fal
     sold = _marked(partition, state, entry, request.now_ms)
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
     bounded = _is_bounded(partition, entry, request, cooled)
-    at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms, loss_leader)
+    asked = promotions.present(partition, state, entry, request.now_ms)
+    at = limits.Situation(state, entry, full, rivals, bounded, request.now_ms, loss_leader, asked)
     return Posed(
         request=request,
         state=state,
@@ -141,6 +144,7 @@ def pose(partition: PartitionState, request: Request, *, loss_leader: bool = Fal
         policy=policy,
         placed=partition.guards_of(entry),
         flow=toxicity(sold, state.price_move),
+        asked=asked,
     )
 
 

@@ -7,6 +7,7 @@ from models.greeks import to_minor
 from models.partition import PartitionState
 from models.path import OPTIMUM, PricePath, expert_price_minor, gave_way
 from models.pose import Posed
+from models.prior_charge import charge_minor
 from models.quote import market_maker_view
 from models.return_curve import probability_positive
 from models.tile import Evaluation
@@ -56,19 +57,7 @@ def build_record(
     return DecisionRecord(
         trigger=posed.request.trigger,
         demand=_demand_view(posed),
-        returns=ReturnView(
-            rate=at.return_rate,
-            rate_sd=posed.curve.sd,
-            slope_log_price=posed.curve.slope_log,
-            handling_cost_minor=posed.handling_minor,
-            handling_cost_source=posed.handling_source,
-            logit_slope=posed.curve.slope.mean,
-            logit_slope_sd=posed.curve.slope.sd,
-            slope_positive_probability=probability_positive(posed.curve.slope),
-            open_units=posed.liability.open_units,
-            expected_back_units=posed.liability.expected_back_units,
-            reserve_minor=posed.liability.reserve_minor,
-        ),
+        returns=_return_view(posed, at),
         stock=StockView(
             sellable_units=posed.stock_units,
             horizon_days=posed.full.horizon_days,
@@ -107,6 +96,24 @@ def build_record(
         drift=_drift_view(partition, posed),
         market_maker=market_maker_view(posed, path, at),
         family=None if posed.together is None else posed.together.told,
+        prior_prices=posed.asked.views,
+        prior_price_charge_minor=charge_minor(partition, posed, chosen_minor),
+    )
+
+
+def _return_view(posed: Posed, at: Evaluation) -> ReturnView:
+    return ReturnView(
+        rate=at.return_rate,
+        rate_sd=posed.curve.sd,
+        slope_log_price=posed.curve.slope_log,
+        handling_cost_minor=posed.handling_minor,
+        handling_cost_source=posed.handling_source,
+        logit_slope=posed.curve.slope.mean,
+        logit_slope_sd=posed.curve.slope.sd,
+        slope_positive_probability=probability_positive(posed.curve.slope),
+        open_units=posed.liability.open_units,
+        expected_back_units=posed.liability.expected_back_units,
+        reserve_minor=posed.liability.reserve_minor,
     )
 
 

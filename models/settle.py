@@ -1,6 +1,5 @@
 """Settle a decision: no-change band, breaker, gate, publication, and what the state remembers."""
 
-import math
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -14,6 +13,8 @@ from models import (
     exploration,
     gate,
     guards,
+    promises,
+    promotions,
     resale_trial,
 )
 from models.context import Output, Placed, alert
@@ -119,6 +120,7 @@ def settle(
         )
         outputs.extend(_remember(partition, posed, path, chosen_minor))
     outputs.extend(_graduation(partition, posed))
+    outputs.extend(promises.broken(partition, posed, decision.price_minor))
     state.stock_at_decision_units = None if state.stock is None else state.stock.on_hand
     reschedule(partition, state)
     partition.touch(f"sku/{state.sku}")
@@ -199,6 +201,7 @@ def _forbidden(partition: PartitionState, posed: Posed, price_minor: int) -> tup
         partition.gates,
         posed.request.clock_ms,
         posed.request.now_ms,
+        partition.policy.emergency_caps,
     )
 
 
@@ -311,17 +314,10 @@ def _decision(
         exploration_cost_per_day_minor=resale_trial.cost_per_day_minor(
             partition, posed.entry, chosen_minor, units_per_day
         )
-        + _exploration_cost(posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)),
+        + exploration.cost_per_day_minor(
+            partition, posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)
+        ),
     )
-
-
-def _exploration_cost(posed: Posed, at: Evaluation, chosen_minor: int, probe_log: float) -> float:
-    """Expected profit that a probe gives up, minor units a day: half |gamma| times its square."""
-    if probe_log == 0.0 or not at.finite:
-        return 0.0
-    moved = chosen_minor / posed.reference_minor * -math.expm1(-probe_log)
-    cost = 0.5 * max(-at.greeks.gamma, 0.0) * moved**2
-    return cost * posed.reference_minor / posed.full.horizon_days
 
 
 def _exogenous_log(posed: Posed, path: PricePath, chosen_minor: int) -> float:
@@ -360,6 +356,8 @@ def _remember(
     partition.touch(f"gate/{state.sku}")
     state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor
+    if moved and state.applied_minor is None:
+        promotions.shown(partition, state, posed.entry, chosen_minor, now_ms)
     proven = not moved or chosen_minor == state.unproven_minor
     state.unproven_minor = None if proven else state.published_minor
     state.published_minor, state.published_ms = chosen_minor, now_ms

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from schemas.prior_prices import PriorPriceView
+
 AlertKind = Literal[
     "breaker_changed",
     "product_blocked",
@@ -14,6 +16,7 @@ AlertKind = Literal[
     "data_quality",
     "graduated",
     "approval",
+    "announced_reduction",
 ]
 
 
@@ -261,6 +264,8 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
 
     ``present_objective_per_day_minor`` is what the price in the shop before this decision earns a
     day after its risk; null where there was none.
+    ``prior_price_charge_minor`` is what it is expected to cost in announced reductions to come that
+    this price is the lowest of its last days; part of a probe's cost.
 
     ``inputs`` is all that the objective was computed from, by the names of `models.objective.Row`
     and normalised by the reference price; one that is absent has the value of ``PADDING``.
@@ -290,6 +295,8 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     drift: DriftView | None = None
     market_maker: MarketMakerView | None = None
     family: FamilyView | None = None
+    prior_prices: tuple[PriorPriceView, ...] = ()
+    prior_price_charge_minor: float = 0.0
 
 
 class TapePosition(Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from schemas.events import EventTime, Identifier, Name
+from schemas.time_zones import zone_of_rule
 
 Positive = Annotated[float, Meta(gt=0.0, le=1e6)]
 UnitShare = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -106,7 +107,7 @@ class GuardPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     stock_cover_days_max: Positive | None = None
     loss_leader: Literal["off", "margin_floor", "cost_floor"] = "off"
     loss_leader_cost_ratio_min: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8
-    prior_price_charge_share: UnitShare = 0.0
+    prior_price_charge_share: UnitShare = 0.002
     tick_minor: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     ending_modulus_minor: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 100
     endings_minor: tuple[Annotated[int, Meta(ge=0, le=1_000_000_000)], ...] = ()
@@ -124,14 +125,21 @@ class MarketPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     ``time_zone`` is a POSIX TZ rule, pure data (``CET-1CEST,M3.5.0,M10.5.0/3``). The prior price is
     the lowest of the ``prior_price_days`` before an announced reduction (0: no such rule); with
-    ``progressive_reductions`` that before the first of a run of deepening ones. Selling below cost
-    is lawful only where it says so.
+    ``progressive_reductions`` that before the first of a run of deepening ones. Goods on sale for
+    less time may have a shorter period of their own (``new_arrival_days``), and
+    ``prior_price_exempt_categories`` (perishables) have no such rule. Selling below cost is lawful
+    only where it says so.
     """
 
     time_zone: Text = "UTC0"
     prior_price_days: Annotated[int, Meta(ge=0, le=365)] = 30
     progressive_reductions: bool = False
     sale_below_cost_lawful: bool = False
+    new_arrival_days: Annotated[int, Meta(ge=1, le=365)] | None = None
+    prior_price_exempt_categories: tuple[Name, ...] = ()
+
+    def __post_init__(self) -> None:
+        zone_of_rule(self.time_zone)
 
 
 class Selector(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,8 +15,8 @@ key                       record
 ``searches`` ``today``    `SearchEffect`, `Today`: counts since the last day tick
 ``segments``              `ChannelEffects` of the customers' segments
 ``offers/<SKU>``          `Offers`: discounts by segment that stand
-``promotions``            planned reductions
 ``breaker/...``           `BreakerState`: ``breaker/catalogue``, ``breaker/family/<family>``
+``window/<SKU>``          `PriceWindow`: lowest prices shown, promotions, caps (MessagePack)
 ``manifest``              `Manifest`: position, clock, what was read, counts; always last
 ========================  ==========================================================
 """
@@ -126,6 +126,8 @@ class GateEntry(Struct, kw_only=True):
     """What the publisher gate knows of a product, from catalogue events and published prices.
 
     ``trial_since_ms`` is when it was last first sold below the minimum resale price, on trial.
+    ``shown``: from when which price was seen, by what the shop ``applies`` once it says so;
+    ``reductions``: announced ones (from, to, depth, kind).
     """
 
     currency: str
@@ -143,6 +145,10 @@ class GateEntry(Struct, kw_only=True):
     category: str = ""
     role: str = "plain"
     trial_since_ms: int | None = None
+    published_ms: int | None = None
+    applies: bool = False
+    shown: tuple[tuple[int, int], ...] = ()
+    reductions: tuple[tuple[int, int, float, str], ...] = ()
 
 
 class Passport(Struct, frozen=True, array_like=True, gc=False):
@@ -279,14 +285,41 @@ class Offers(Struct, kw_only=True):
     standing: dict[str, Offer]
 
 
-class Promotion(Struct, frozen=True, kw_only=True, gc=False):
-    """A planned reduction of one product; ``log_depth`` is ``ln(1 - depth)``, exogenous."""
+class Promotion(Struct, frozen=True, array_like=True, gc=False):
+    """A planned reduction of one product; ``log_depth`` is ``ln(1 - depth)``, exogenous.
 
-    sku: str
+    Once it has begun: ``prior_minor``, the prior price by market as it was then, and
+    ``before_minor``, the price that buyers saw last. ``warned``: it was told that what is announced
+    does not hold.
+    """
+
     from_ms: int
     to_ms: int
     log_depth: float
     announced: bool
+    kind: str
+    depth: float
+    prior_minor: dict[str, int] | None = None
+    before_minor: int | None = None
+    warned: bool = False
+
+
+class PriceWindow(Struct, array_like=True, kw_only=True):
+    """The prices that buyers saw of one product, as far as their lowest still matters.
+
+    A monotonic queue: from ``since_ms[i]`` to now no price was below ``lowest_minor[i]``, and both
+    rise. ``first_ms`` is when a price was first shown, ``looked_ms`` up to when the beginnings and
+    ends of promotions and caps were seen to; ``cap_base_minor`` is the lowest price before each
+    emergency cap that has begun, by its name and beginning.
+    """
+
+    sku: str
+    looked_ms: int
+    since_ms: list[int] = []
+    lowest_minor: list[int] = []
+    first_ms: int | None = None
+    promotions: tuple[Promotion, ...] = ()
+    cap_base_minor: dict[str, int] = {}
 
 
 class Counts(Struct, kw_only=True):

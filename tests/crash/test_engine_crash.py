@@ -99,5 +99,5 @@ def test_the_tape_has_what_could_go_wrong(kernel: Kernel) -> None:
     assert len(held) > 10
     kinds = {key.split(b"/")[0] for one in runs for key in one.state}
     assert kinds >= {
-        b"sku", b"catalogue", b"gate", b"cohort", b"policy", b"returns", b"promotions", b"manifest",
+        b"sku", b"catalogue", b"gate", b"cohort", b"policy", b"returns", b"window", b"manifest",
     }  # fmt: skip

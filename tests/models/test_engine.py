@@ -96,7 +96,7 @@ def test_the_tape_has_what_could_go_wrong(market: list[Record], whole: Run) -> N
     kinds = {key.split(b"/")[0] for key in whole.stored}
     assert kinds == {
         b"sku", b"catalogue", b"gate", b"cohort", b"member", b"policy", b"prior", b"returns",
-        b"promotions", b"manifest", b"breaker", b"effects", b"days", b"channels", b"searches",
+        b"window", b"manifest", b"breaker", b"effects", b"days", b"channels", b"searches",
         b"segments", b"today", b"offers",
     }  # fmt: skip
     manifest = orjson.loads(whole.stored[b"manifest"])

@@ -558,24 +558,15 @@ def test_a_price_that_the_calendar_explains_is_exogenous(shop: Partition) -> Non
             to_time=rfc3339(at(days=days[1])),
             depth=depth,
         )
-    first, second = shop.engine.state.promotions  # Z is not of this partition
+    first, second = shop.engine.state.windows["A"].promotions  # Z is not of this partition
     assert first == Promotion(
-        sku="A", from_ms=at(days=1), to_ms=at(days=2), log_depth=math.log1p(-0.2), announced=True
-    )
+        from_ms=at(days=1), to_ms=at(days=2), log_depth=math.log1p(-0.2), announced=True,
+        kind="winter", depth=0.2,
+    )  # fmt: skip
     for hours, exogenous in ((23, 0.0), (24, first.log_depth), (48, 0.0), (121, second.log_depth)):
         shop.send("price_applied", at(hours=hours), price_minor=700 + hours)
         assert shop.state.exogenous_log == exogenous
         assert shop.state.epoch.control == shop.state.epoch.ln_price - exogenous
-    shop.send(
-        "promotion_scheduled",
-        at(days=5, hours=1),
-        skus=["A"],
-        from_time=rfc3339(at(days=8)),
-        to_time=rfc3339(at(days=9)),
-        depth=0.1,
-    )
-    kept = [promotion.from_ms for promotion in shop.engine.state.promotions]
-    assert kept == [at(days=5), at(days=8)]  # the first is past
 
 
 # -- controls

@@ -85,6 +85,8 @@ def test_an_entry_follows_the_catalogue_and_what_was_published() -> None:
         sku="A",
         family="A",
         category="c",
+        published_ms=NOW_MS + DAY_MS,
+        shown=((NOW_MS, 900), (NOW_MS + 1, 950), (NOW_MS + DAY_MS, 990)),
     )
     assert found == expected
     assert (again.unit_cost_minor, again.list_price_minor, again.reference_price_minor) == (

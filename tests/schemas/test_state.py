@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.partition import PolicyRecord, PromotionsRecord
+from models.partition import PolicyRecord
 from schemas.codec import canonical
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.learned import DemandPrior, ReturnCohort, ReturnPool
@@ -21,6 +21,7 @@ from schemas.state import (
     GateEntry,
     Manifest,
     Offers,
+    PriceWindow,
     SkuState,
 )
 
@@ -35,7 +36,7 @@ STATE_RECORDS: dict[str, Any] = {
     "policy": PolicyRecord,
     "prior": DemandPrior,
     "returns": ReturnPool,
-    "promotions": PromotionsRecord,
+    "window": PriceWindow,
     "effects": CategoryEffects,
     "days": DayEffects,
     "channels": ChannelEffects,
