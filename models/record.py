@@ -56,7 +56,7 @@ def build_record(
     per_day = posed.reference_minor / posed.full.horizon_days
     return DecisionRecord(
         trigger=posed.request.trigger,
-        demand=_demand_view(posed),
+        demand=_demand_view(posed, partition.demand_settings.dispersion),
         returns=_return_view(posed, at),
         stock=StockView(
             sellable_units=posed.stock_units,
@@ -160,7 +160,7 @@ def _passport_view(partition: PartitionState, posed: Posed, path: PricePath) -> 
     )
 
 
-def _demand_view(posed: Posed) -> DemandView:
+def _demand_view(posed: Posed, dispersion: float) -> DemandView:
     posterior, traffic = posed.posterior, posed.state.traffic
     low, high = demand.elasticity_interval(posterior)
     return DemandView(
@@ -176,6 +176,7 @@ def _demand_view(posed: Posed) -> DemandView:
         prior=posed.state.prior_kind,
         units_per_order=demand.mean_units_per_order(posterior),
         visits_per_day=None if traffic is None else traffic.average_per_day,
+        dispersion=dispersion,
     )
 
 

@@ -105,6 +105,7 @@ UNITS = {
     "price_stock": "d2 Pi / d price d stock, no unit",
     "units_per_order": "units of the product per order line",
     "visits_per_day": "visits per day",
+    "dispersion": "relative variance beyond Poisson, no unit",
     "level_up": "evidence, nats",
     "level_down": "evidence, nats",
     "less_elastic": "evidence, nats",

@@ -72,7 +72,8 @@ class Clamp(Struct, frozen=True, kw_only=True, gc=False):
 class DemandView(Struct, frozen=True, kw_only=True, gc=False):
     """What is believed of demand at the reference price.
 
-    ``units_per_day`` rests on ``visits_per_day``, null without a traffic feed.
+    ``units_per_day`` rests on ``visits_per_day``, null without a traffic feed. ``dispersion`` is
+    the variance of a count beyond Poisson over its mean squared.
     """
 
     reference_price_minor: int
@@ -87,6 +88,7 @@ class DemandView(Struct, frozen=True, kw_only=True, gc=False):
     prior: str
     units_per_order: float | None = None
     visits_per_day: float | None = None
+    dispersion: float | None = None
 
 
 class ReturnView(Struct, frozen=True, kw_only=True, gc=False):

@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "Check published decisions against a replay of their tape.",
     "prices": "Follow the price decisions.",
     "explain": "Show how a price came about.",
+    "pnl": "Explain profit by day: what moved it, and what was earned against it.",
     "ledger": "Show what each rule costs a day.",
     "exceptions": "Show what needs a person, by money at stake.",
     "approve": "Approve a price that waits.",
