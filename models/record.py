@@ -11,6 +11,7 @@ from models.prior_charge import charge_minor
 from models.quote import market_maker_view
 from models.return_curve import probability_positive
 from models.tile import Evaluation
+from schemas.drift import DriftView
 from schemas.events import rfc3339
 from schemas.learned import DriftSums
 from schemas.outputs import (
@@ -20,7 +21,6 @@ from schemas.outputs import (
     CompetitorView,
     DecisionRecord,
     DemandView,
-    DriftView,
     Greeks,
     PassportView,
     ReturnView,

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from schemas.drift import DriftView
 from schemas.prior_prices import PriorPriceView
 
 AlertKind = Literal[
@@ -186,19 +187,6 @@ class ApprovalView(Struct, frozen=True, kw_only=True, gc=False):
     price_id: str
     actor: str
     reason: str
-
-
-class DriftView(Struct, frozen=True, kw_only=True, gc=False):
-    """Evidence that demand broke, nats by kind; above ``alarm_nats`` a break is accepted.
-
-    What the product sold against what was expected of it, summed over epochs: `models.drift`.
-    """
-
-    level_up: float
-    level_down: float
-    less_elastic: float
-    more_elastic: float
-    alarm_nats: float
 
 
 class MarketMakerView(Struct, frozen=True, kw_only=True, gc=False):

@@ -13,6 +13,7 @@ from models import pnl, pnl_realised
 from models.pnl import Change, Valuation
 from models.pnl_realised import Day, DayResult, Quote
 from schemas import tape, topics
+from schemas.drift import DriftView
 from schemas.errors import InputError, ServiceError
 from schemas.events import (
     DAY_MS,
@@ -27,7 +28,7 @@ from schemas.events import (
     rfc3339,
     time_ms,
 )
-from schemas.outputs import DriftView, PriceDecided
+from schemas.outputs import PriceDecided
 from streams.kafka_settings import topic_name
 from streams.reader import opened, read_to_end, require_partitions
 from streams.tape_builder import Placed
