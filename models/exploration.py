@@ -13,7 +13,7 @@ Source: N. B. Keskin, A. Zeevi (2014), Dynamic pricing with an unknown demand mo
 myopic prices may stop learning, and semi-myopic ones do not. Measured: docs/science/exploration.md.
 """
 
-from math import expm1
+from math import exp, expm1
 from typing import TypeVar
 
 import numpy as np
@@ -41,7 +41,7 @@ def pays(
 ) -> bool:
     """Whether a probe around the optimum earns more than it costs, at the budget's price.
 
-    With the price of the probe its cost has in it what a lower prior price costs (`charge_minor`).
+    With the price of the probe its cost has what the prior price falls by it (`charge_minor`).
     """
     policy, row = posed.policy.decision, posed.full
     size = -row.elasticity
@@ -58,7 +58,7 @@ def pays(
     )
     dear = 1.0
     if probe_minor is not None:
-        charge = charge_minor(partition, posed, probe_minor)
+        charge = _own_charge(partition, posed, probe_minor, optimum_minor)
         profit_per_day = optimum_minor * row.kept_share / size
         profit_per_day *= units_per_day(posed, optimum_minor)
         cost = 0.5 * size * (size - 1.0) * policy.exploration_log**2 * profit_per_day * days
@@ -82,7 +82,7 @@ def cost_per_day_minor(
     moved = chosen_minor / posed.reference_minor * -expm1(-probe_log)
     cost = 0.5 * max(-at.greeks.gamma, 0.0) * moved**2
     days = epoch_days(partition, posed, chosen_minor)
-    charge = charge_minor(partition, posed, chosen_minor)
+    charge = _own_charge(partition, posed, chosen_minor, chosen_minor * exp(-probe_log))
     return cost * posed.reference_minor / posed.full.horizon_days + charge / days
 
 
@@ -92,6 +92,14 @@ def epoch_days(partition: PartitionState, posed: Posed, price_minor: float) -> f
     orders_per_day = max(_orders_per_day(posed, price_minor), 1e-9)
     days = max(policy.epoch_orders_close / orders_per_day, policy.epoch_days_min)
     return min(days, policy.epoch_days_max)
+
+
+def _own_charge(
+    partition: PartitionState, posed: Posed, probe_minor: float, plain_minor: float
+) -> float:
+    """What the probe lowers the prior price beyond what the price without it does."""
+    probe = charge_minor(partition, posed, probe_minor)
+    return max(probe - charge_minor(partition, posed, plain_minor), 0.0) if probe else 0.0
 
 
 def _orders_per_day(posed: Posed, price_minor: float) -> float:

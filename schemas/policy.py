@@ -107,7 +107,7 @@ class GuardPolicy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     stock_cover_days_max: Positive | None = None
     loss_leader: Literal["off", "margin_floor", "cost_floor"] = "off"
     loss_leader_cost_ratio_min: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8
-    prior_price_charge_share: UnitShare = 0.002
+    prior_price_charge_share: UnitShare = 0.0005
     tick_minor: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     ending_modulus_minor: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 100
     endings_minor: tuple[Annotated[int, Meta(ge=0, le=1_000_000_000)], ...] = ()

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models import gate, guards
+from models import gate, gate_reductions, guards
 from models.gate_rules import GateRules
 from models.guards import GuardInputs
 from models.tile import Kernel
-from schemas.events import CostChanged, ProductListed, ProductRetired
+from schemas.events import CostChanged, ProductListed, ProductRetired, PromotionScheduled
 from schemas.outputs import BreakerView, PriceDecided
 from schemas.policy import GuardPolicy, Policy
 from schemas.scopes import PolicyDocument
@@ -352,3 +352,25 @@ def test_the_outbox_refuses_what_no_gate_should_have_let_through(published: Pric
         (replace(published, record=open_record, status="held", price_minor=None), ()),
     ):
         assert gate.decision_is_sound(changed) == reasons
+
+
+def test_an_announced_reduction_is_a_ceiling_lets_steps_go_and_leads_back() -> None:
+    """10 % a step: 20 % off 1000 is 800 and no step; the way back is none either."""
+    begins, ends = NOW_MS, NOW_MS + 2 * DAY_MS
+    sale = PromotionScheduled(
+        event_id="p", event_time=NOW, skus=("A",), from_time=NOW, to_time=NOW + timedelta(days=2),
+        kind="winter", announced=True, depth=0.2,
+    )  # fmt: skip
+    found = entry(published_minor=1000)
+    assert check(found, 800) == ("gate: beyond the step limit",)
+    gate_reductions.announced(found, sale)
+    assert [check(found, price) for price in (798, 800, 801)] == [
+        (), (), ("gate: beyond the announced reduction",)
+    ]  # fmt: skip
+    gate.published(found, 800, begins, RULES)
+    later = {"clock_ms": ends, "decided_ms": ends}
+    assert [check(found, price, **later) for price in (1000, 1001)] == [
+        (), ("gate: beyond the list price ceiling", "gate: beyond the step limit")
+    ]  # fmt: skip
+    gate.published(found, 800, ends, RULES)
+    assert check(found, 1000, **later) != ()
