@@ -17,6 +17,7 @@ from schemas.outputs import PriceDecided
 
 INTERVAL_SDS = 1.96  # of the predictive interval: a day in twenty lies outside without any drift
 TAIL_SDS = 10.0  # stock beyond so many sd of demand does not censor it
+INFORMATIVE_SHARE = 0.25  # of the sd without stock: below, stock and not demand sets the count
 LOG_MAX = 60.0
 
 
@@ -42,8 +43,8 @@ class Expected(NamedTuple):
 class DayResult(Struct, frozen=True, kw_only=True):
     """One product and day; money in minor units. Volume, size and price add up to the difference.
 
-    ``residual`` is volume in standard deviations, None where nothing could be sold; noise and
-    drift add up to volume.
+    ``residual`` is volume in standard deviations, None where stock left demand nothing to show
+    (all volume is noise then); noise and drift add up to volume.
     """
 
     expected_orders: float
@@ -189,14 +190,18 @@ class Day:
         dispersion = (self._square / self._mean) ** 2
         most = None
         if self._available is not None:
-            most = max(math.ceil(self._available / self._units_per_order), 0)
+            # what was sold was there: returned units may come back unreported
+            available = max(self._available, self._units)
+            most = max(math.ceil(available / self._units_per_order), self._orders, 0)
         mean, variance = censored(self._mean, dispersion, most)
         margin, sd = self._margin / self._mean, math.sqrt(variance)
         per_order = margin * self._units_per_order
         volume = (self._orders - mean) * per_order
         size = (self._units - self._orders * self._units_per_order) * margin
+        free_sd = math.sqrt(self._mean + dispersion * self._mean**2)
+        told = sd > 0.0 and sd >= INFORMATIVE_SHARE * free_sd
         limit = INTERVAL_SDS * sd * abs(per_order)
-        noise = min(max(volume, -limit), limit)
+        noise = min(max(volume, -limit), limit) if told else volume
         return DayResult(
             expected_orders=mean,
             orders_sd=sd,
@@ -208,5 +213,5 @@ class Day:
             price_minor=self._earned_minor - self._units * margin,
             noise_minor=noise,
             drift_minor=volume - noise,
-            residual=(self._orders - mean) / sd if sd > 0.0 else None,
+            residual=(self._orders - mean) / sd if told else None,
         )

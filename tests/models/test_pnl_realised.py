@@ -95,3 +95,20 @@ def test_an_empty_shelf_expects_nothing() -> None:
     found = day.result()
     assert found is not None
     assert (found.expected_orders, found.orders_sd, found.residual) == (0.0, 0.0, None)
+
+
+def test_what_was_sold_was_in_stock() -> None:
+    day, known = Day(0), Day(2)
+    for one in (day, known):
+        one.expose(QUOTE, 1100, 50.0)
+        one.order(QUOTE, 2, 1100)
+    assert day.result() == known.result()
+
+
+def test_a_day_that_sells_out_for_sure_says_nothing_of_demand() -> None:
+    day = Day(2)
+    day.expose(QUOTE, 1100, 500.0)
+    found = day.result()
+    assert found is not None
+    assert (found.residual, found.drift_minor) == (None, 0.0)
+    assert found.noise_minor == found.volume_minor
