@@ -157,6 +157,8 @@ def operator_command(context: Context, event: OperatorCommand) -> None:
     partition = context.partition
     expires_ms = None if event.expires_at is None else time_ms(event.expires_at)
     if expires_ms is not None and expires_ms <= context.now_ms:
+        if event.command == "kill_switch_on":  # the outbox has held prices back until here
+            _decide_all_anew(context, "kill switch off")
         raise Refused("expired", "expires_at", event.expires_at, "a time to come")
     if event.command in ("approve", "reject"):
         approvals.answer(context, event)

@@ -40,6 +40,7 @@ FLOORS = ("cost_floor", "margin_floor", "minimum_resale_price")
 _LEGAL = ("cost_floor", "minimum_resale_price", "announced_reduction", "emergency_cap")
 _CHANGE = ("day_step", "step", "canary_step", "adaptive_step")
 _COMMERCIAL = tuple(guard for guard in STRENGTH if guard not in (*_LEGAL, *_CHANGE))
+FLOAT_SLACK = 1e-13  # relative: some roundings of a float, far below a tick of any price
 _STRENGTH_RANK = {guard: rank for rank, guard in enumerate(STRENGTH)}
 # Commercial rules first, then legal ones, then limits of change: what a legal rule costs is what
 # it costs beyond the shop's own rules.
@@ -141,11 +142,25 @@ def _joined(found: Iterable[Bound]) -> tuple[Bound, ...]:
         high = max(min(known.high_minor, bound.high_minor), low)
         tighter = bound if (low, high) != (known.low_minor, known.high_minor) else known
         joined[bound.guard] = tighter._replace(low_minor=low, high_minor=high)
-    return tuple(sorted(joined.values(), key=_strength))
+    return tuple(_exact(joined[guard]) for guard in sorted(joined, key=_STRENGTH_RANK.__getitem__))
 
 
-def _strength(bound: Bound) -> int:
-    return _STRENGTH_RANK[bound.guard]
+def _exact(bound: Bound) -> Bound:
+    """A bound that only a float's last digits keep from a whole minor unit is that unit.
+
+    168 over a kept margin of 0.7 is 240, not 240.00000000000003: the next tick would be a cent off.
+    """
+    low, high = _whole(bound.low_minor), _whole(bound.high_minor)
+    if (low, high) == (bound.low_minor, bound.high_minor):
+        return bound
+    return bound._replace(low_minor=low, high_minor=high)
+
+
+def _whole(price_minor: float) -> float:
+    if price_minor == math.inf:
+        return price_minor
+    nearest = round(price_minor)
+    return float(nearest) if abs(price_minor - nearest) <= FLOAT_SLACK * nearest else price_minor
 
 
 def bounds(inputs: GuardInputs, policy: GuardPolicy) -> list[Bound]:

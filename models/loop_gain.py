@@ -37,7 +37,7 @@ def response(
     margin : (a P - cost of a sale) / (a P), 0 to 1
 
     >>> round(response(0.03, -2.5, 2.0, 0.03, 0.3), 3)
-    0.673
+    0.671
     >>> response(0.03, -2.5, 0.0, 0.03, 0.3)
     0.0
     """

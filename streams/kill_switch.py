@@ -145,7 +145,9 @@ class KillSwitch:
             event = decode_event(CONTROLS.name, None, value, message.headers() or ()).event
         except EventError:
             return  # intake makes a dead letter of it
-        if isinstance(event, OperatorCommand) and event.command == ON:
+        if not isinstance(event, OperatorCommand) or event.scope.kind != "catalogue":
+            return  # the fold refuses a switch for a part
+        if event.command == ON:
             log.warning("kill switch thrown on by %s: %s", event.actor, event.reason)
             self._seen.append(message.offset())
 

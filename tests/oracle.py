@@ -4,7 +4,8 @@ It follows catalogue, policy, operator commands, rivals and published prices of 
 and knows nothing of demand. Limits are intervals from the strongest to the weakest; one that leaves
 no tick between yields to the stronger ones, which then allow a single price. What follows demand
 (adaptive step, stock cover, canary) it cannot know: a weaker limit that gave way to one of those is
-taken on the record's word.
+taken on the record's word. So is the prior price that an announced reduction is taken off (it has a
+brute force of its own); that one runs or has just ended is read from the tape.
 """
 
 import math
@@ -19,8 +20,9 @@ SLACK = 1e-9  # relative: bounds are products of floats
 DAY_MS = 86_400_000
 WEAK = ("ladder", "competitor_ceiling", "competitor_floor")
 ORDER = (
-    "cost floor", "margin floor", "minimum resale price", "list price ceiling",
-    "reference ceiling", "reference floor", "step limit of the day", "step limit", *WEAK,
+    "cost floor", "margin floor", "minimum resale price", "announced reduction",
+    "list price ceiling", "reference ceiling", "reference floor", "step limit of the day",
+    "step limit", *WEAK,
 )  # fmt: skip
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,6 +47,8 @@ class Product:
     category: str = ""
     role: str = "plain"
     rivals: dict[str, tuple[int | None, int]] = field(default_factory=dict)  # price, when
+    reductions: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)  # from, to
+    before_reduction_minor: int | None = None
 
 
 DEFAULTS: dict[str, Any] = {
@@ -122,6 +126,15 @@ class Oracle:
     def _product_retired(self, event: dict[str, Any]) -> None:
         self.products[event["sku"]].retired = True
 
+    def _promotion_scheduled(self, event: dict[str, Any]) -> None:
+        begins_ms, ends_ms = _ms(event["from_time"]), _ms(event["to_time"])
+        for sku in event["skus"]:
+            if sku in self.products:
+                known = self.products[sku].reductions
+                known.pop((event["kind"], begins_ms), None)
+                if event["announced"]:
+                    known[event["kind"], begins_ms] = (begins_ms, ends_ms)
+
     def _policy_published(self, event: dict[str, Any]) -> None:
         self.document = tomllib.loads(event["policy"])
 
@@ -165,7 +178,9 @@ class Oracle:
             if stops:
                 wrong.append(why)
         if product.cost_minor is not None:
-            wrong += self._outside(product, price, guards, decision["record"]["gave_way"])
+            record = decision["record"]
+            highest = [one["highest_minor"] for one in record.get("prior_prices", [])]
+            wrong += self._outside(product, price, guards, record["gave_way"], highest)
         self._remember(product, price)
         return wrong
 
@@ -191,7 +206,12 @@ class Oracle:
         return found
 
     def _outside(
-        self, product: Product, price: int, guards: list[dict[str, Any]], gave_way: list[str]
+        self,
+        product: Product,
+        price: int,
+        guards: list[dict[str, Any]],
+        gave_way: list[str],
+        announced_minor: list[int],
     ) -> list[str]:
         """Guards that the price breaks and that no stronger guard overrules."""
         tick = guards[0]["tick_minor"]
@@ -199,6 +219,8 @@ class Oracle:
         wrong = []
         limits = [limit for one in guards for limit in self._limits(product, one)]
         limits += self._ladders(product)
+        if self._reduced(product):
+            limits += [("announced reduction", 0.0, float(one)) for one in announced_minor]
         for name in ORDER:
             mine = [limit for limit in limits if limit[0] == name]
             if not mine or (name in WEAK and any(said.startswith(name) for said in gave_way)):
@@ -283,7 +305,9 @@ class Oracle:
             ("step limit", before, guards["step_ratio_max"]),
         ):
             if anchor is not None:
-                limits.append((name, anchor * (1 - ratio), anchor * (1 + ratio)))
+                back = product.before_reduction_minor or 0
+                most = max(anchor * (1 + ratio), 0 if self._reduced(product) else back)
+                limits.append((name, anchor * (1 - ratio), most))
         rival = self._rival_minor(product)
         if rival is not None and "competitor_index_max" in guards:
             limits.append(("competitor_ceiling", 0.0, rival * guards["competitor_index_max"]))
@@ -291,8 +315,15 @@ class Oracle:
             limits.append(("competitor_floor", rival * guards["competitor_index_min"], math.inf))
         return limits
 
+    def _reduced(self, product: Product) -> bool:
+        return any(begins <= self.now_ms < ends for begins, ends in product.reductions.values())
+
     def _remember(self, product: Product, price: int) -> None:
         day = self.now_ms // DAY_MS
+        if not self._reduced(product):
+            product.before_reduction_minor = None
+        elif product.before_reduction_minor is None:
+            product.before_reduction_minor = product.published_minor
         if product.day != day:
             before = product.published_minor
             product.day, product.day_open_minor = day, price if before is None else before

@@ -14,6 +14,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    appended_ms: int = 0  # by the producer's clock
 
 
 class Sample(NamedTuple):

@@ -104,7 +104,8 @@ class Observer:
                 if error is None:
                     headers = tuple(message.headers() or ())
                     place = (message.partition(), message.offset())
-                    yield message.topic(), Record(*place, message.key(), message.value(), headers)
+                    what = (message.key(), message.value(), headers, message.timestamp()[1])
+                    yield message.topic(), Record(*place, *what)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add((message.topic(), message.partition()))
                 else:

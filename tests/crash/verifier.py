@@ -18,6 +18,7 @@ import orjson
 from models.engine import PartitionEngine
 from models.tile import Kernel
 from schemas import tape
+from schemas.events import OperatorCommand
 from schemas.topics import SOURCES
 from tests.crash import accounts
 from tests.crash.evidence import Evidence, Record
@@ -251,7 +252,41 @@ def _same_bytes(evidence: Evidence, folds: dict[int, Folded]) -> Iterator[str]:
         for folded in folds.values()
         for output in folded.outputs
     )
-    yield from _differences(published, again)
+    yield from _differences(published, again - _held_back(evidence, published, again))
+
+
+def _held_back(evidence: Evidence, published: Counter[Any], again: Counter[Any]) -> Counter[Any]:
+    """Effective prices that may be missing: of decisions committed after a kill switch was thrown
+    and before the tape brought it; the outbox does not wait for it.
+    """
+    thrown_ms = {record.offset: record.appended_ms for record in evidence.topics["controls"]}
+    switches: dict[int, list[tuple[int, int]]] = defaultdict(list)  # tape offset, when thrown
+    for record in evidence.topics["tape"]:
+        found = tape.decode(record.value or b"")
+        if found.source.topic == "controls" and _throws_switch(found.event):
+            place = (record.offset, thrown_ms[found.source.offset])
+            switches[record.partition].append(place)
+    decided_ms = {record.value: record.appended_ms for record in evidence.topics["prices"]}
+    allowed: Counter[Any] = Counter()
+    for one, count in (again - published).items():
+        topic, _, value, _ = one
+        if topic != "prices-latest" or value not in decided_ms:
+            continue
+        at = orjson.loads(value)["tape"]
+        if any(
+            at["offset"] < offset and thrown <= decided_ms[value]
+            for offset, thrown in switches[at["partition"]]
+        ):
+            allowed[one] = count
+    return allowed
+
+
+def _throws_switch(event: Any) -> bool:
+    return (
+        isinstance(event, OperatorCommand)
+        and event.command == "kill_switch_on"
+        and event.scope.kind == "catalogue"
+    )
 
 
 def _differences(published: Counter[Any], again: Counter[Any]) -> Iterator[str]:
@@ -341,7 +376,7 @@ def _guards_hold(evidence: Evidence, entries: list[accounts.Entry]) -> Iterator[
 def _latest_is_last_published(evidence: Evidence) -> Iterator[str]:
     last: dict[bytes | None, bytes | None] = {}
     for record in evidence.topics["prices"]:
-        if orjson.loads(record.value or b"")["status"] == "published":
+        if orjson.loads(record.value or b"")["status"] in ("published", "reverted"):
             last[record.key] = record.value
     latest = {record.key: record.value for record in evidence.topics["prices-latest"]}
     for key in sorted(last.keys() | latest.keys(), key=repr):

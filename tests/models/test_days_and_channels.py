@@ -262,6 +262,8 @@ def test_effects_in_use_reach_the_row_and_the_record(kernel: Kernel) -> None:
     assert [(one.name, one.log_demand) for one in found.market.told] == [
         ("rival_threshold", None), ("calendar", pytest.approx(0.1)),
     ]  # fmt: skip
-    state.set_policy("[objective]\nrival_response = true\n")
+    state.set_policy(
+        "[objective]\nrival_response = true\nrival_response_legal_note = 'cleared by counsel'\n"
+    )
     eta = found.posterior.mean[2]
     assert posed(shop).full.elasticity == pytest.approx(plain.full.elasticity + 0.59 * eta)
