@@ -7,7 +7,7 @@ stay in order, families do not see each other, every wave runs through the kerne
 tile, and outputs leave in tape order: the bytes are the same however the tape was cut.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from models.partition import PartitionState, StateRecord
 from models.path import PricePath, price_path
 from models.pose import Posed
 from models.settle import Priced, settle
-from models.tile import Evaluation, Kernel
+from models.tile import Evaluation, Kernel, Solution
 from schemas import tape, topics
 from schemas.codec import canonical
 from schemas.errors import EngineError
@@ -263,18 +263,14 @@ class PartitionEngine:
 
     def priced(self, posed: list[Posed]) -> list[Priced]:
         """Price posed decisions together; the state is only read."""
-        posed = self._with_prices_alone(posed)
+        posed, optima, cases = self._solved(posed)
         rows = [one.full for one in posed]
-        solutions = self.kernel.solve(
-            [row for one in posed for row in (one.frictionless, one.full)]
-        )
-        cases = iter(self.kernel.solve([row for one in posed for row in one.cases]))
         paths = [
             price_path(
                 self.state,
                 one,
-                solutions[2 * index],
-                solutions[2 * index + 1],
+                optima[2 * index],
+                optima[2 * index + 1],
                 list(islice(cases, len(one.cases))),
             )
             for index, one in enumerate(posed)
@@ -287,51 +283,58 @@ class PartitionEngine:
             (one.state.published_minor or 0) if keep else path.wanted_minor
             for one, path, keep in zip(posed, paths, kept, strict=True)
         ]
-        at_chosen = self._at_chosen(posed, chosen, kept, on_path)
-        back = self._back(posed)
+        at_chosen, back = self._again(posed, chosen, kept, on_path)
         return list(
             map(Priced._make, zip(posed, paths, at_chosen, on_path, chosen, back, strict=True))
         )
 
-    def _back(self, posed: list[Posed]) -> list[Evaluation | None]:
-        """At the price before the last move, where an open breaker may go back to it."""
-        prices = [last_good_minor(one) for one in posed]
-        again = [(one, price) for one, price in zip(posed, prices, strict=True) if price]
-        evaluations = iter(
-            self.kernel.evaluate(
-                [one.full for one, _ in again],
-                [[price / one.reference_minor] for one, price in again],
-            )
-        )
-        return [None if price is None else next(evaluations) for price in prices]
+    def _solved(self, posed: list[Posed]) -> tuple[list[Posed], list[Solution], Iterator[Solution]]:
+        """The decisions, those in families with the best price that they would have alone; the
+        best prices without friction and with it; those of all cases.
 
-    def _with_prices_alone(self, posed: list[Posed]) -> list[Posed]:
-        """The decisions, those in families with the best price that they would have alone."""
-        alone = iter(self.kernel.solve([one.together.alone for one in posed if one.together]))
-        return [
+        In one run: what does not fill a tile costs as much as a full one.
+        """
+        together = [one.together.alone for one in posed if one.together]
+        pairs = [row for one in posed for row in (one.frictionless, one.full)]
+        found = iter(
+            self.kernel.solve([*together, *pairs, *(row for p in posed for row in p.cases)])
+        )
+        priced = [
             one
             if one.together is None
-            else one._replace(together=one.together.priced(next(alone), one.reference_minor))
+            else one._replace(together=one.together.priced(next(found), one.reference_minor))
             for one in posed
         ]
+        return priced, list(islice(found, len(pairs))), found
 
-    def _at_chosen(
+    def _again(
         self,
         posed: list[Posed],
         chosen: list[int],
         kept: list[bool],
         on_path: list[Evaluation],
-    ) -> list[Evaluation]:
-        """Evaluations with the chosen price last: anew where the present price stays."""
-        again = [index for index, keep in enumerate(kept) if keep]
-        found = list(on_path)
-        evaluations = self.kernel.evaluate(
-            [posed[index].full for index in again],
-            [[chosen[index] / posed[index].reference_minor] for index in again],
+    ) -> tuple[list[Evaluation], list[Evaluation | None]]:
+        """Evaluations with the chosen price last, anew where the present price stays; and those at
+        the price before the last move, where an open breaker may go back to it.
+        """
+        stay = [chosen[index] if keep else None for index, keep in enumerate(kept)]
+        back = [last_good_minor(one) for one in posed]
+        asked = [
+            (one, price)
+            for prices in (stay, back)
+            for one, price in zip(posed, prices, strict=True)
+            if price is not None
+        ]
+        found = iter(
+            self.kernel.evaluate(
+                [one.full for one, _ in asked],
+                [[price / one.reference_minor] for one, price in asked],
+            )
         )
-        for index, evaluation in zip(again, evaluations, strict=True):
-            found[index] = evaluation
-        return found
+        at_chosen = [
+            at if price is None else next(found) for at, price in zip(on_path, stay, strict=True)
+        ]
+        return at_chosen, [None if price is None else next(found) for price in back]
 
     def _block(self, request: Request, reason: str) -> None:
         state = self.state.skus[request.sku]

@@ -23,7 +23,7 @@ from models.solver import optimise
 
 KERNEL_VERSION = 2  # raised with every change that can move a bit of a result
 TILE = 256  # rows per call; a multiple of every vector width, so no row is a remainder
-PRICES = 24  # prices evaluated per row and call
+PRICES = 8  # prices evaluated per row and call; a longer list takes several rows
 
 # One thread and one vector width, fixed here and not by the environment.
 _COMPILER_OPTIONS: dict[str, str | bool] = {
@@ -146,27 +146,37 @@ class Kernel:
         Parameters
         ----------
         rows : as for :meth:`solve`
-        prices : per row 1 to PRICES normalised prices
+        prices : per row at least one normalised price
 
         Raises
         ------
-        ValueError : not one list of 1 to PRICES prices for each row
+        ValueError : not one list of prices for each row, or an empty one
         """
         if len(rows) != len(prices):
             raise ValueError(f"{len(prices)} price lists for {len(rows)} rows; expected one each")
         if not rows:
             return []
-        if not all(1 <= len(at) <= PRICES for at in prices):
-            raise ValueError(f"expected 1 to {PRICES} prices for each row")
-        used = max(len(at) for at in prices)
-        padded = [[at[0]] * (used - len(at)) + list(at) for at in prices]
-        matrix = np.array(rows, dtype=np.float64).T
+        if not all(prices):
+            raise ValueError("a row has no price; expected at least one for each row")
+        parts = [
+            (row, at[start : start + PRICES])
+            for row, at in zip(rows, prices, strict=True)
+            for start in range(0, len(at), PRICES)
+        ]
+        found = iter(self._evaluate_parts(parts))
+        return [_joined(list(islice(found, -(-len(at) // PRICES)))) for at in prices]
+
+    def _evaluate_parts(self, parts: Sequence[tuple[Row, Sequence[float]]]) -> list[Evaluation]:
+        """Evaluate each row at 1 to PRICES prices."""
+        used = max(len(at) for _, at in parts)
+        padded = [[at[0]] * (used - len(at)) + list(at) for _, at in parts]
+        matrix = np.array([row for row, _ in parts], dtype=np.float64).T
         columns = self.evaluate_arrays(matrix, np.array(padded, dtype=np.float64).T)
         finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(columns), axis=0)
         return [
             _evaluation(values, used, len(at), row.unlimited > 0.5, usable)
-            for values, at, row, usable in zip(
-                columns.T.tolist(), prices, rows, finite.tolist(), strict=True
+            for values, (row, at), usable in zip(
+                columns.T.tolist(), parts, finite.tolist(), strict=True
             )
         ]
 
@@ -221,6 +231,17 @@ def _evaluation(
         greeks = greeks._replace(rho=None, price_stock=None)
     parts = dict(zip(_PARTS, numbers, strict=True))
     return Evaluation(objectives, slopes, greeks, finite=finite, **parts)
+
+
+def _joined(parts: list[Evaluation]) -> Evaluation:
+    """One row's evaluation from those of the parts of its prices."""
+    if len(parts) == 1:
+        return parts[0]
+    return parts[-1]._replace(
+        objectives=tuple(one for part in parts for one in part.objectives),
+        slopes=tuple(one for part in parts for one in part.slopes),
+        finite=all(part.finite for part in parts),
+    )
 
 
 def engine_fingerprint(tile: int, machine: str) -> str:

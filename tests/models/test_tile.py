@@ -117,7 +117,18 @@ def test_nothing_in_nothing_out(kernel: Kernel):
     assert kernel.evaluate([], []) == []
 
 
-@pytest.mark.parametrize("prices", [[], [[]], [[1.0], [1.0]], [[1.0] * (PRICES + 1)]])
+def test_a_longer_list_of_prices_takes_several_rows(kernel: Kernel):
+    prices = [[0.5 + 0.01 * at for at in range(2 * PRICES + 3)], [1.0], [1.1] * (PRICES + 1)]
+    found = kernel.evaluate(ROWS[:3], prices)
+    for row, at, evaluation in zip(ROWS, prices, found, strict=False):
+        alone = [kernel.evaluate([row], [[price]])[0] for price in at]
+        assert evaluation == alone[-1]._replace(
+            objectives=tuple(one.objectives[0] for one in alone),
+            slopes=tuple(one.slopes[0] for one in alone),
+        )
+
+
+@pytest.mark.parametrize("prices", [[], [[]], [[1.0], [1.0]]])
 def test_evaluate_wants_one_list_of_prices_per_row(kernel: Kernel, prices: list[list[float]]):
     with pytest.raises(ValueError, match="expected"):
         kernel.evaluate(ROWS[:1], prices)
