@@ -75,7 +75,7 @@ def chunk_app(bootstrap: str, prefix: str) -> App:
         raise SystemExit(f"halted: {error!r}")
 
     progress = WorkerProgress(chosen)
-    return build_app(chosen, intake=None, pricer=None, progress=progress, halt=halt)
+    return build_app(chosen, intake=None, pricer=None, monitor=None, progress=progress, halt=halt)
 
 
 def add_stock_agents(app: faust.App, prefix: str, meter: Meter) -> None:

@@ -11,12 +11,13 @@ from faust.types.auth import AuthProtocol
 from faust.types.enums import ProcessingGuarantee
 from yarl import URL
 
-from schemas.topics import TAPE
+from schemas.topics import CONTROLS, TAPE
 from streams import intake as intake_agents
 from streams import kafka_settings, recovery
 from streams import pricer as pricer_agent
 from streams.intake import Intake
 from streams.kafka_settings import topic_name
+from streams.monitor import Monitor
 from streams.pricer import Pricer
 from streams.transport import App, LogRange
 from streams.worker_progress import WorkerProgress
@@ -41,16 +42,23 @@ def build_app(
     *,
     intake: Intake | None,
     pricer: Pricer | None,
+    monitor: Monitor | None,
     progress: WorkerProgress,
     halt: Callable[[BaseException], None],
 ) -> App:
-    """Put a worker's app together; the agents are those of the parts given."""
+    """Put a worker's app together; the agents are those of the parts given.
+
+    The monitor works where ``controls`` is read, so that there is one.
+    """
     prefix = settings.topics.prefix
     tape_topic = topic_name(settings, TAPE.name)
+    controls = TP(topic_name(settings, CONTROLS.name), 0)
 
     async def start_offsets(
         ranges: Mapping[TP, LogRange], still_ours: Callable[[], bool]
     ) -> Mapping[TP, int]:
+        if monitor is not None:
+            monitor.own(controls in ranges)
         tape = [tp.partition for tp in ranges if tp.topic == tape_topic]
         sources = {tp: found for tp, found in ranges.items() if tp.topic != tape_topic}
         starts = recovery.source_starts(sources)

@@ -24,6 +24,7 @@ from streams.engines import PricingEngines
 from streams.event_files import SourceRecord
 from streams.feeder import BY_KEY, Feeder
 from streams.latest_prices import LatestPrices, Move
+from streams.monitor import Monitor
 from streams.pricer import publisher_gate
 from streams.replay import combined_sha256
 from streams.routes import tape_partition
@@ -105,6 +106,7 @@ class Demo:
         self._worker = WorkerThread(settings, self.engines, gate=publisher_gate, embedded=True)
         self._feeder = Feeder(settings)
         self._latest = LatestPrices(settings, "read_uncommitted")
+        self._monitor = Monitor(settings, self._worker.worker.halt, "read_uncommitted")
 
     def __enter__(self) -> "Demo":
         self._worker.__enter__()
@@ -112,6 +114,7 @@ class Demo:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._monitor.close()
         self._latest.__exit__(*error)
         self._worker.__exit__(*error)
 
@@ -149,11 +152,16 @@ class Demo:
             values = by_topic.get(source.name)
             if values:
                 self._send(source.name, values)
+        if self._monitor.look():
+            self._wait_idle()
 
     def _send(self, topic: str, values: Iterable[bytes | None]) -> None:
         for value in values:
             self._feeder.send(topic, value, self._source_partition(topic, value))
         self._feeder.flush()
+        self._wait_idle()
+
+    def _wait_idle(self) -> None:
         if not self._worker.progress.wait_idle(IDLE_TIMEOUT_S):
             raise ServiceError(
                 "worker_too_slow",

@@ -28,6 +28,7 @@ from streams import admin
 from streams.app import build_app, take_over_deadline_s
 from streams.intake import Intake
 from streams.kill_switch import KillSwitch
+from streams.monitor import Monitor
 from streams.outbox import Gate, IntakeOutbox, let_pass
 from streams.pricer import Pricer
 from streams.recovery import EngineFactory, Recovery
@@ -100,7 +101,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._executors: list[ThreadPoolExecutor] = []
-        self._parts: list[Intake | Pricer] = []
+        self._parts: list[Intake | Pricer | Monitor] = []
 
     # -- from any thread
 
@@ -180,10 +181,14 @@ class Worker:
         role = self.settings.worker.role
         intake = await self._intake(partitions) if role in ("all", "intake") else None
         pricer = self._pricer(partitions) if role in ("all", "pricer") else None
-        self._parts = [part for part in (intake, pricer) if part is not None]
+        # The demo looks by itself, between its steps: its decisions must not depend on when.
+        watches = intake is not None and not self.embedded
+        monitor = Monitor(self.settings, self.halt) if watches else None
+        self._parts = [part for part in (intake, pricer, monitor) if part is not None]
         return build_app(
-            self.settings, intake=intake, pricer=pricer, progress=self.progress, halt=self.halt
-        )
+            self.settings, intake=intake, pricer=pricer, monitor=monitor,
+            progress=self.progress, halt=self.halt,
+        )  # fmt: skip
 
     async def _intake(self, partitions: int) -> Intake:
         # Every source's lane may wait in one thread for routes, and sends need one meanwhile.

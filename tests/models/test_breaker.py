@@ -15,6 +15,7 @@ from models.breaker import (
     OPEN,
     Evidence,
     after_assessment,
+    after_drift,
     assess,
     cool_down_ends_ms,
     cooled_down,
@@ -98,6 +99,15 @@ CASES = [
     ("stock was last reported 31 days ago", {"stock_age_ms": 31 * DAY_MS},
      ("stock not reported for 31.0 days",)),
     ("stock was never reported: nothing went stale", {"stock_age_ms": None}, ()),
+    ("rivals were last seen 31 days ago", {"rival_age_ms": 31 * DAY_MS},
+     ("rivals not reported for 31.0 days",)),
+    ("traffic was last counted 31 days ago", {"traffic_age_ms": 31 * DAY_MS},
+     ("traffic not reported for 31.0 days",)),
+    ("30 days are not beyond 30", {"rival_age_ms": 30 * DAY_MS, "traffic_age_ms": 30 * DAY_MS}, ()),
+    ("a listing need not repeat", {"catalogue_age_ms": 3000 * DAY_MS}, ()),
+    ("we echo rivals who follow us", {"loop_gain": 0.91},
+     ("loop gain 0.91 with rivals that follow beyond 0.9",)),
+    ("an echo that dies away", {"loop_gain": 0.9}, ()),
     ("sales run away", {"sales_ratio": 8.1},
      ("sales 8.1 times the upper forecast beyond 8",)),
     ("sales at the limit", {"sales_ratio": 8.0}, ()),
@@ -116,6 +126,12 @@ CASES = [
 )
 def test_reasons_to_trip(differs: dict[str, Any], reasons: tuple[str, ...]) -> None:
     assert assess(SOUND._replace(**differs), POLICY) == reasons
+
+
+def test_a_catalogue_entry_goes_stale_where_policy_says_when() -> None:
+    policy = replace(POLICY, catalogue_age_days_max=10.0)
+    found = assess(SOUND._replace(catalogue_age_ms=11 * DAY_MS), policy)
+    assert found == ("catalogue entry not reported for 11.0 days",)
 
 
 REASONS = ("scaled delta 9 beyond 1.5",)
@@ -178,6 +194,23 @@ def test_only_an_open_breaker_cools_and_not_one_that_a_person_tripped() -> None:
     assert cool_down_ends_ms(tripped(NOW_MS), POLICY) is None
     assert cool_down_ends_ms(BreakerState(OPEN, NOW_MS, (*REASONS, MANUAL)), POLICY) is None
     assert cool_down_ends_ms(BreakerState(), POLICY) is None
+
+
+DRIFTED = ("drift",)
+DRIFTS = [
+    # policy, before, after
+    ("half_open", BreakerState(), BreakerState(HALF_OPEN, NOW_MS, DRIFTED)),
+    ("half_open", BreakerState(HALF_OPEN, 5, ("stale",)), BreakerState(HALF_OPEN, 5, ("stale",))),
+    ("half_open", BreakerState(OPEN, 5, ("stale",)), BreakerState(OPEN, 5, ("stale",))),
+    ("open", BreakerState(), BreakerState(OPEN, NOW_MS, DRIFTED, 1)),
+    ("open", BreakerState(HALF_OPEN, 5, ("stale",), 2), BreakerState(OPEN, NOW_MS, DRIFTED, 3)),
+    ("open", BreakerState(OPEN, 5, ("stale",)), BreakerState(OPEN, 5, ("stale",))),
+]
+
+
+@pytest.mark.parametrize(("on_drift", "before", "after"), DRIFTS)
+def test_after_a_break_of_demand(on_drift: Any, before: BreakerState, after: BreakerState) -> None:
+    assert after_drift(before, "drift", NOW_MS, replace(POLICY, on_drift=on_drift)) == after
 
 
 def test_what_people_and_rules_may_set() -> None:

@@ -47,7 +47,7 @@ class CountingEngine:
                 engine.seen = manifest["seen"]
                 engine.duplicates = manifest["duplicates"]
             else:
-                engine.counts[key.decode().removeprefix("sku/")] = orjson.loads(value)
+                engine.counts[key.decode().removeprefix("count/")] = orjson.loads(value)
         return engine
 
     @property
@@ -65,7 +65,7 @@ class CountingEngine:
             self._fold(offset, orjson.loads(value), outputs, changed)
         self.position = records[-1][0]
         state: list[tuple[bytes, bytes | None]] = [
-            (f"sku/{sku}".encode(), orjson.dumps(count)) for sku, count in changed.items()
+            (f"count/{sku}".encode(), orjson.dumps(count)) for sku, count in changed.items()
         ]
         manifest = {
             "position": self.position,

@@ -166,7 +166,7 @@ def state_of(settings: Settings) -> dict[str, int]:
     }
     for (_, key), value in latest.items():
         if key != b"manifest":
-            counts[key.decode().removeprefix("sku/")] += value
+            counts[key.decode().removeprefix("count/")] += value
     return dict(counts)
 
 

@@ -95,10 +95,10 @@ def test_the_last_value_of_each_key_is_restored_and_tombstones_are_not(settings:
     write_state(
         settings,
         [
-            ("sku/A", b"1"),
-            ("sku/B", b"1"),
-            ("sku/A", b"2"),
-            ("sku/B", None),
+            ("count/A", b"1"),
+            ("count/B", b"1"),
+            ("count/A", b"2"),
+            ("count/B", None),
             ("manifest", manifest(-1)),
         ],
     )
