@@ -1,7 +1,9 @@
 """Thresholds of the breakers from what the decisions of a tape looked like.
 
-A threshold is a high quantile of the evidence (`models.breaker.Evidence`) of all decisions, never
-below the smallest that makes sense; the categories of each cluster of the prior (or each category
+A threshold is an upper confidence bound of a high quantile of the evidence
+(`models.breaker.Evidence`) of all decisions: an order statistic, so that nothing is assumed of its
+distribution (David and Nagaraja 2003, Order Statistics, 7.1). It is never below the smallest that
+makes sense; the categories of each cluster of the prior (or each category
 where it has no clusters) get their own where they have decisions enough. The answer is TOML for a
 policy: its hash is the policy's, so that thresholds are versioned with it.
 """
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from scipy.stats import binom
 
 from models import clusters
 from models.breaker import Evidence
@@ -22,7 +25,8 @@ from schemas.scopes import parse_policy
 from schemas.state import CatalogueEntry
 from streams.training import TapeFold
 
-DECISIONS_MIN = 1000  # of all, and of a group: fewer have no such quantile
+DECISIONS_MIN = 1000  # of all, and of a group
+CONFIDENCE = 0.95
 FLOORS = {
     "scaled_delta_max": 0.5,
     "vega_at_risk_share_max": 0.2,
@@ -67,7 +71,7 @@ def calibrated(
 
     Raises
     ------
-    InputError : the tape is not whole, or has fewer than ``DECISIONS_MIN`` decisions
+    InputError : the tape is not whole, or has fewer than `decisions_min` decisions
     """
     seen = Evidences()
     fold = TapeFold(settings, source, partitions, on_assessed=seen)
@@ -81,18 +85,19 @@ def calibration(
 ) -> Calibration:
     """Thresholds from collected evidence."""
     everything = [one for category in sorted(seen.found) for one in seen.found[category]]
-    if len(everything) < DECISIONS_MIN:
+    least = decisions_min(quantile)
+    if len(everything) < least:
         raise InputError(
             "too_few_decisions",
-            f"the tape has {len(everything)} decisions; expected {DECISIONS_MIN} or more.",
+            f"the tape has {len(everything)} decisions; expected {least} or more.",
             where=where,
-            fix="Calibrate on a longer tape.",
+            fix="Calibrate on a longer tape, or for a lower --quantile.",
         )
     thresholds = {"all": thresholds_of(everything, quantile)}
     categories: dict[str, tuple[str, ...]] = {}
     for name, members in _groups(seen, prior).items():
         group = [one for category in members for one in seen.found[category]]
-        if len(group) >= DECISIONS_MIN:
+        if len(group) >= least:
             thresholds[name], categories[name] = thresholds_of(group, quantile), members
     head = [
         f"# calibrated on tape {tape_sha256}",
@@ -106,8 +111,20 @@ def calibration(
     )  # fmt: skip
 
 
+def decisions_min(quantile: float) -> int:
+    """How many decisions can tell a quantile with confidence.
+
+    >>> decisions_min(0.9), decisions_min(0.999)
+    (1000, 2995)
+    """
+    return max(DECISIONS_MIN, math.ceil(math.log(1.0 - CONFIDENCE) / math.log(quantile)))
+
+
 def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float]:
-    """The thresholds that let so large a share of these decisions pass, each by itself."""
+    """The thresholds that let so large a share of these decisions pass, each by itself.
+
+    One that too few decisions stand behind is not set.
+    """
     sound = [one for one in found if one.finite]
     ratios = [one.price_minor / one.reference_price_minor for one in sound]
     upper = {
@@ -120,12 +137,14 @@ def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float
         ],
         "band_high_ratio": ratios,
     }
-    limits = {
-        name: _up(max(_quantile(values, quantile), FLOORS[name]))
-        for name, values in upper.items()
-        if values
-    }
-    limits["band_low_ratio"] = _down(min(_quantile(ratios, 1.0 - quantile), BAND_LOW_MAX))
+    limits = {}
+    for name, values in upper.items():
+        rank = rank_of(len(values), quantile)
+        if rank is not None:
+            limits[name] = _up(max(sorted(values)[rank - 1], FLOORS[name]))
+    rank = rank_of(len(ratios), quantile)
+    if rank is not None:
+        limits["band_low_ratio"] = _down(min(sorted(ratios)[-rank], BAND_LOW_MAX))
     return limits
 
 
@@ -133,10 +152,16 @@ def _guarded(one: Evidence) -> bool:
     return one.guard_above if one.scaled_delta > 0.0 else one.guard_below
 
 
-def _quantile(values: list[float], share: float) -> float:
-    """The smallest value that at least this share of all does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+def rank_of(count: int, share: float) -> int | None:
+    """The rank, from 1, of the value that bounds a quantile from above with confidence.
+
+    None where even the largest of so few does not.
+
+    >>> rank_of(1000, 0.9), rank_of(2994, 0.999), rank_of(2995, 0.999)
+    (916, None, 2995)
+    """
+    rank = int(binom.ppf(CONFIDENCE, count, share)) + 1
+    return rank if rank <= count else None
 
 
 def _up(value: float) -> float:

@@ -1,11 +1,12 @@
 """Calibration: quantiles of the evidence become a policy that can be published."""
 
+import numpy as np
 import pytest
 
 from models.prior import DEFAULT_PRIOR
 from schemas.errors import InputError
 from schemas.scopes import Subject, parse_policy
-from streams.breaker_calibration import Evidences, calibration, thresholds_of
+from streams.breaker_calibration import Evidences, calibration, rank_of, thresholds_of
 from tests.models.test_breaker import SOUND
 
 FOUND = [
@@ -19,14 +20,29 @@ FOUND = [
 ]
 
 
-def test_thresholds_let_the_share_pass() -> None:
+def test_thresholds_let_the_share_pass_with_confidence() -> None:
+    """Of 1,000 values the 916th bounds the 0.9 quantile, of 500 the 462nd."""
     assert thresholds_of(FOUND, 0.9) == {
-        "scaled_delta_max": 0.9,
-        "vega_at_risk_share_max": 1.8,
-        "fast_sales_ratio": 9.0,
-        "band_high_ratio": 1.4,
-        "band_low_ratio": 0.6,
+        "scaled_delta_max": 0.916,
+        "vega_at_risk_share_max": 1.832,
+        "fast_sales_ratio": 9.24,
+        "band_high_ratio": 1.416,
+        "band_low_ratio": 0.585,
     }
+
+
+def test_a_threshold_with_too_few_values_is_not_set() -> None:
+    """1,000 decisions can tell the 0.997 quantile, the 500 ratios of sales among them cannot."""
+    assert sorted(thresholds_of(FOUND, 0.997)) == [
+        "band_high_ratio", "band_low_ratio", "scaled_delta_max", "vega_at_risk_share_max",
+    ]  # fmt: skip
+
+
+def test_the_rank_covers_the_quantile_in_95_of_100_samples() -> None:
+    samples = np.sort(np.random.default_rng(5).random((2000, 1000)), axis=1)
+    rank = rank_of(1000, 0.99)
+    assert rank == 996
+    assert 0.95 <= float(np.mean(samples[:, rank - 1] >= 0.99)) < 0.99
 
 
 def test_a_steep_price_at_its_guard_and_what_is_no_number_set_no_threshold() -> None:
@@ -35,9 +51,9 @@ def test_a_steep_price_at_its_guard_and_what_is_no_number_set_no_threshold() -> 
         SOUND._replace(finite=False, vega_at_risk_share=90.0),
         SOUND._replace(sales_ratio=90.0, epoch_orders=19),
     ]
-    found = thresholds_of([*FOUND, *odd], 1.0)
-    assert (found["scaled_delta_max"], found["vega_at_risk_share_max"]) == (1.0, 2.0)
-    assert found["fast_sales_ratio"] == 10.0
+    found = thresholds_of([*FOUND, *odd], 0.99)
+    assert (found["scaled_delta_max"], found["vega_at_risk_share_max"]) == (0.996, 1.992)
+    assert found["fast_sales_ratio"] == 9.98
 
 
 def collected(**counts: int) -> Evidences:
@@ -56,10 +72,16 @@ def test_the_answer_is_a_policy_with_scopes_where_there_are_decisions_enough() -
     ]  # fmt: skip
     document = parse_policy(found.policy)
     lamp, shoe = (document.of(Subject(name, name, name, "plain")) for name in ("lamps", "shoes"))
-    assert lamp.breaker.fast_sales_ratio == found.thresholds["lamps"]["fast_sales_ratio"] == 9.0
+    assert lamp.breaker.fast_sales_ratio == found.thresholds["lamps"]["fast_sales_ratio"] == 9.24
     assert shoe.breaker.fast_sales_ratio == found.thresholds["all"]["fast_sales_ratio"]
 
 
 def test_a_short_tape_is_refused() -> None:
     with pytest.raises(InputError, match="the tape has 999 decisions; expected 1000 or more"):
         calibration(collected(lamps=999), DEFAULT_PRIOR, 0.9, "f" * 64, "tape")
+
+
+def test_a_quantile_that_so_few_cannot_tell_is_refused() -> None:
+    seen = collected(lamps=1000, shoes=1000)
+    with pytest.raises(InputError, match="the tape has 2000 decisions; expected 2995 or more"):
+        calibration(seen, DEFAULT_PRIOR, 0.999, "f" * 64, "tape")
