@@ -38,7 +38,9 @@ def golden_value(name: str, **changes: Any) -> dict[str, Any]:
 
 identifiers = st.text(min_size=1, max_size=40)
 times = st.integers(0, 4_102_444_800_000).map(rfc3339)
-segments = st.text(st.characters(exclude_characters="/"), min_size=1, max_size=40)
+# Half a surrogate pair is no text: intake refuses it.
+letters = st.characters(exclude_characters="/", exclude_categories=["Cs"])
+segments = st.text(letters, min_size=1, max_size=40)
 prices = st.integers(1, MONEY_MINOR_MAX)
 currencies = st.sampled_from(["EUR", "GBP", "JPY", "KWD", "CLF"])
 
