@@ -4,7 +4,16 @@ import math
 
 from msgspec.structs import replace
 
-from models import breaker_scopes, coldstart, exploration, gate, moves, slips
+from models import (
+    breaker_scopes,
+    coldstart,
+    exploration,
+    gate,
+    moves,
+    promotions,
+    resale_trial,
+    slips,
+)
 from models.context import Context, Refused
 from models.market import begin_epoch, close_epoch
 from models.market_events import require_currency
@@ -63,6 +72,8 @@ def product_listed(context: Context, event: ProductListed) -> None:
         partition.touch(f"window/{event.sku}")
     elif known is not None:
         _doubt_entry(context, state, known, event)
+        if known.retired:
+            _catch_up(context, state, partition.catalogue[event.sku])
         now = partition.catalogue[event.sku]
         partition.catalogue[event.sku] = slips.doubt(context, state, known, now)
     partition.touch(f"sku/{event.sku}")
@@ -70,6 +81,16 @@ def product_listed(context: Context, event: ProductListed) -> None:
     if state.epoch is None:
         begin_epoch(partition, state, partition.catalogue[event.sku], context.now_ms)
     context.ask(state, "catalogue")
+
+
+def _catch_up(context: Context, state: SkuState, entry: CatalogueEntry) -> None:
+    """Let what fell due while a product was retired pass: its listing has it decided in any case.
+
+    Else its decision would make it due in the past, which no tick that comes before it expects.
+    """
+    state.decide_anew = None
+    promotions.passed_edge(context.partition, state, context.now_ms)
+    resale_trial.is_over(context.partition, state, entry, context.now_ms)
 
 
 def _stamp(context: Context, known: CatalogueEntry) -> None:

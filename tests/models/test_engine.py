@@ -175,6 +175,28 @@ def test_one_byte_more_changes_the_hashes(kernel: Kernel, market, whole, old, ne
     assert run.decisions_sha256 != whole.decisions_sha256
 
 
+def test_what_fell_due_while_a_product_was_retired_is_not_due_when_it_is_listed_again(
+    kernel: Kernel,
+) -> None:
+    switch = {"scope": {"kind": "catalogue"}}
+    tape_ = Tape()
+    tape_.add("clock_ticked", at(hours=1))
+    tape_.add("product_listed", at(hours=1))
+    tape_.add("promotion_scheduled", at(hours=2), skus=["A"], depth=0.1,
+              from_time=rfc3339(at(hours=5)), to_time=rfc3339(at(hours=6)))  # fmt: skip
+    tape_.add("operator_command", at(hours=3), command="kill_switch_on", **switch)
+    tape_.add("operator_command", at(hours=3), command="kill_switch_off", **switch)
+    tape_.add("product_retired", at(hours=4))
+    tape_.add("clock_ticked", at(hours=7))
+    tape_.add("product_listed", at(hours=8), list_price_minor=1100)
+    tape_.add("clock_ticked", at(hours=9))
+    tape_.add("order_placed", at(hours=9), order_id="o1")
+    run = fold(kernel, tape_.records, [])
+    assert fold(kernel, tape_.records, [Cut(1, True)] * 10) == run
+    decided = [seen_of(output).tape.offset for output in run.outputs if output.topic == "prices"]
+    assert decided == [1, 7]
+
+
 # -- what stops it
 
 
