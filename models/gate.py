@@ -101,8 +101,8 @@ def check(
     for name, least in floors:
         if price_minor < least * (1.0 - ROUNDING):
             reasons.append(f"gate: below {name}")
-    low, high, tick = max(least for _, least in floors), math.inf, policy.tick_minor
-    leeway = gate_reductions.leeway(entry, caps, decided_ms)
+    low, high, tick = _floor_kept(entry, policy, price_minor, floors), math.inf, policy.tick_minor
+    leeway = gate_reductions.leeway(entry, caps, decided_ms, rules.prior_price_days(entry))
     for name, lowest, highest in _limits(entry, policy, leeway, decided_ms):
         lowest, highest = min(lowest, high - tick), max(highest, low + tick)
         if not lowest * (1.0 - ROUNDING) <= price_minor <= highest * (1.0 + ROUNDING):
@@ -136,6 +136,19 @@ def _floors(
     return [*found, ("the minimum resale price", resale)]
 
 
+def _floor_kept(
+    entry: GateEntry, policy: GuardPolicy, price_minor: int, floors: list[tuple[str, float]]
+) -> float:
+    """The highest floor that a price keeps: the gate cannot know whether one that may be waived is.
+
+    Ceilings yield to the floor that was not.
+    """
+    cost = (entry.unit_cost_minor or 0) / entry.kept_share
+    margin = cost / (1.0 - policy.margin_floor_ratio)
+    full = max(margin, float(_minimum_resale_price(entry, policy)))
+    return max(*(least for _, least in floors), min(full, float(price_minor)))
+
+
 def _may_try(entry: GateEntry, trial: ResaleTrial, now_ms: int) -> bool:
     """Whether a trial below the minimum resale price runs, or the rest after the last is over."""
     if entry.trial_since_ms is None:
@@ -159,7 +172,8 @@ def _limits(
     reference = entry.reference_price_minor
     if reference is not None:
         yield "reference ceiling", 0.0, reference * policy.ceiling_reference_ratio
-        yield "reference floor", reference * policy.floor_reference_ratio, math.inf
+        least = reference * policy.floor_reference_ratio
+        yield "reference floor", min(least, leeway.down_to - policy.tick_minor - 1.0), math.inf
     if entry.published_day == decided_ms // DAY_MS and entry.day_open_minor is not None:
         anchor, ratio = entry.day_open_minor, policy.day_step_ratio_max
         yield _step("day's step limit", anchor, ratio, policy, leeway)

@@ -1,9 +1,9 @@
 """What the publisher gate knows of announced reductions: its own memory and its own arithmetic.
 
-It shares no code with `models.prior_price` and asks less: the ceiling is over the 29 days before a
-reduction, which lie in every market's window, so the gate holds only what breaks the announcement
-in all of them. Steps give way for a reduction or an emergency cap, down to what the lowest price
-it remembers could demand, and back to the price before it.
+It shares no code with `models.prior_price` and asks less: the ceiling is over a day less than the
+shortest window of a market with such a rule, so the gate holds only what breaks the announcement
+in all of them. Steps and the reference floor give way for a reduction or an emergency cap, down to
+what the lowest price it remembers could demand; steps also back to the price before it.
 """
 
 import math
@@ -15,7 +15,6 @@ from schemas.state import GateEntry
 
 REMEMBERED_MS = 70 * DAY_MS
 SHOWN_MAX = 128
-CERTAIN_MS = 29 * DAY_MS
 
 
 class Leeway(NamedTuple):
@@ -44,15 +43,21 @@ def shown(entry: GateEntry, price_minor: int, at_ms: int) -> None:
     entry.reductions = tuple(one for one in entry.reductions if one[1] > at_ms - REMEMBERED_MS)
 
 
-def leeway(entry: GateEntry, caps: tuple[EmergencyCap, ...], now_ms: int) -> Leeway:
-    """What reductions and caps ask and allow now; of caps, whatever product they are for."""
+def leeway(
+    entry: GateEntry, caps: tuple[EmergencyCap, ...], now_ms: int, prior_days: int | None
+) -> Leeway:
+    """What reductions and caps ask and allow now; of caps, whatever product they are for.
+
+    ``prior_days``: the shortest window that any market's prior price has; None: no market has one.
+    """
     lowest = min((price for _, price in entry.shown), default=None)
     if lowest is None:
         return Leeway()
     ceilings, down, back = [math.inf], [math.inf], [0.0]
     for from_ms, to_ms, depth, _ in entry.reductions:
         if from_ms <= now_ms < to_ms:
-            ceilings.append(_ceiling(entry, from_ms, depth))
+            if prior_days is not None:
+                ceilings.append(_ceiling(entry, from_ms, depth, prior_days))
             down.append(lowest * (1.0 - depth))
         elif to_ms <= now_ms and (entry.published_ms or 0) < to_ms:
             first_ms = _first(entry, from_ms)
@@ -72,7 +77,7 @@ def _first(entry: GateEntry, from_ms: int) -> int:
     return from_ms
 
 
-def _ceiling(entry: GateEntry, from_ms: int, depth: float) -> float:
+def _ceiling(entry: GateEntry, from_ms: int, depth: float, prior_days: int) -> float:
     """Of a reduction that deepens another the prior price may lie before that: no ceiling."""
     if any(other < from_ms <= until for other, until, _, _ in entry.reductions):
         return math.inf
@@ -80,6 +85,6 @@ def _ceiling(entry: GateEntry, from_ms: int, depth: float) -> float:
     seen = [
         price
         for (at_ms, price), end_ms in zip(entry.shown, ends, strict=True)
-        if at_ms < from_ms and end_ms > from_ms - CERTAIN_MS
+        if at_ms < from_ms and end_ms > from_ms - (prior_days - 1) * DAY_MS
     ]
     return min(seen) * (1.0 - depth) if seen else math.inf

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.policy import GuardPolicy, ResaleTrial, Selector
+from schemas.policy import GuardPolicy, MarketPolicy, ResaleTrial, Selector
 from schemas.scopes import PolicyDocument
 from schemas.state import GateEntry
 
@@ -47,6 +47,16 @@ class GateRules:
         """Whether every market that the document names allows sale below cost."""
         markets = self._document.base.markets
         return bool(markets) and all(market.sale_below_cost_lawful for market in markets.values())
+
+    def prior_price_days(self, entry: GateEntry) -> int | None:
+        """The shortest window of the markets whose prior price binds reductions; None: none."""
+        days = [
+            min(market.prior_price_days, market.new_arrival_days or market.prior_price_days)
+            for market in self._document.base.markets.values() or (MarketPolicy(),)
+            if market.prior_price_days
+            and entry.category not in market.prior_price_exempt_categories
+        ]
+        return min(days, default=None)
 
     def ladder_limits(
         self, entry: GateEntry, gates: Mapping[str, GateEntry]

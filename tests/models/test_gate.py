@@ -15,7 +15,7 @@ from models.guards import GuardInputs
 from models.tile import Kernel
 from schemas.events import CostChanged, ProductListed, ProductRetired, PromotionScheduled
 from schemas.outputs import BreakerView, PriceDecided
-from schemas.policy import GuardPolicy, Policy
+from schemas.policy import EmergencyCap, GuardPolicy, MarketPolicy, Policy
 from schemas.scopes import PolicyDocument
 from schemas.state import GateEntry
 from tests.models.tapes import Partition, at
@@ -168,6 +168,15 @@ PASSED = [
 )
 def test_what_it_lets_pass(found, price_minor, policy) -> None:
     assert check(found, price_minor, GuardPolicy(**policy)) == ()
+
+
+def test_a_ceiling_yields_to_the_floor_of_an_anchor_that_waives_none() -> None:
+    policy = GuardPolicy(loss_leader="margin_floor", margin_floor_ratio=0.05)
+    found = entry(role="anchor", unit_cost_minor=900, list_price_minor=800)
+    assert check(found, 900, policy) == ()
+    assert check(found, 947, policy) == ()
+    assert check(found, 960, policy) == ("gate: beyond the list price ceiling",)
+    assert check(found, 899, policy)[0] == "gate: below cost"
 
 
 def test_the_days_limit_counts_from_the_price_the_day_began_with() -> None:
@@ -374,3 +383,34 @@ def test_an_announced_reduction_is_a_ceiling_lets_steps_go_and_leads_back() -> N
     ]  # fmt: skip
     gate.published(found, 800, ends, RULES)
     assert check(found, 1000, **later) != ()
+
+
+@pytest.mark.parametrize(
+    ("market", "held"),
+    [
+        (MarketPolicy(), True),
+        (MarketPolicy(prior_price_days=0), False),
+        (MarketPolicy(prior_price_exempt_categories=("c",)), False),
+        (MarketPolicy(new_arrival_days=7), False),  # its window may not reach the low price
+    ],
+)
+def test_an_announced_reduction_binds_as_far_as_the_markets_rules_reach(market, held) -> None:
+    document = PolicyDocument({}, Policy(markets={"DE": market}), ())
+    found = replace(
+        entry(list_price_minor=None, unit_cost_minor=100),
+        reference_price_minor=1000,
+        shown=((NOW_MS - 20 * DAY_MS, 800), (NOW_MS - 15 * DAY_MS, 1000)),
+        reductions=((NOW_MS - DAY_MS, NOW_MS + DAY_MS, 0.1, "winter"),),
+    )
+    reasons = gate.check(found, 900, "EUR", GateRules(document), {}, NOW_MS, NOW_MS)
+    assert reasons == (("gate: beyond the announced reduction",) if held else ())
+
+
+def test_the_reference_floor_gives_way_for_an_emergency_cap() -> None:
+    cap = EmergencyCap(
+        name="flood", ratio=0.5, reason="law", from_time=NOW - timedelta(days=1),
+        expires_at=NOW + timedelta(days=1),
+    )  # fmt: skip
+    found = replace(entry(700, unit_cost_minor=100), shown=((NOW_MS - DAY_MS, 700),))
+    assert check(found, 350) == ("gate: beyond the reference floor", "gate: beyond the step limit")
+    assert check(found, 350, caps=(cap,)) == ()
