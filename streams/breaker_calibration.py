@@ -2,15 +2,16 @@
 
 A threshold is an upper confidence bound of a high quantile of the evidence
 (`models.breaker.Evidence`) of all decisions: an order statistic, so that nothing is assumed of its
-distribution (David and Nagaraja 2003, Order Statistics, 7.1). It is never below the smallest that
-makes sense; the categories of each cluster of the prior (or each category
-where it has no clusters) get their own where they have decisions enough. The answer is TOML for a
-policy: its hash is the policy's, so that thresholds are versioned with it.
+distribution (David and Nagaraja 2003, Order Statistics, 7.1). Where a price stands in its band is
+the product's more than the decision's, so the band counts products, each by its outermost prices.
+A threshold is never below the smallest that makes sense. The categories of each cluster of the
+prior (each category where it has no clusters) get their own where they have decisions enough. The
+answer is TOML for a policy: its hash is the policy's, so thresholds are versioned with it.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -53,11 +54,25 @@ class Evidences:
 
     def __init__(self) -> None:
         self.found: dict[str, list[Evidence]] = defaultdict(list)
+        self.ratios: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
         self.products: dict[str, CatalogueEntry] = {}
 
     def __call__(self, entry: CatalogueEntry, evidence: Any) -> None:
         self.found[entry.category].append(evidence)
         self.products[entry.sku] = entry
+        if evidence.finite:
+            ratio = evidence.price_minor / evidence.reference_price_minor
+            low, high = self.ratios[entry.category].get(entry.sku, (ratio, ratio))
+            self.ratios[entry.category][entry.sku] = (min(low, ratio), max(high, ratio))
+
+    def thresholds(self, categories: Iterable[str], quantile: float) -> dict[str, float]:
+        """The thresholds by the decisions and products of these categories."""
+        names = list(categories)
+        return thresholds_of(
+            [one for name in names for one in self.found[name]],
+            [pair for name in names for pair in self.ratios[name].values()],
+            quantile,
+        )
 
 
 def calibrated(
@@ -84,29 +99,28 @@ def calibration(
     seen: Evidences, prior: DemandPrior, quantile: float, tape_sha256: str, where: str
 ) -> Calibration:
     """Thresholds from collected evidence."""
-    everything = [one for category in sorted(seen.found) for one in seen.found[category]]
+    count = sum(map(len, seen.found.values()))
     least = decisions_min(quantile)
-    if len(everything) < least:
+    if count < least:
         raise InputError(
             "too_few_decisions",
-            f"the tape has {len(everything)} decisions; expected {least} or more.",
+            f"the tape has {count} decisions; expected {least} or more.",
             where=where,
             fix="Calibrate on a longer tape, or for a lower --quantile.",
         )
-    thresholds = {"all": thresholds_of(everything, quantile)}
+    thresholds = {"all": seen.thresholds(sorted(seen.found), quantile)}
     categories: dict[str, tuple[str, ...]] = {}
     for name, members in _groups(seen, prior).items():
-        group = [one for category in members for one in seen.found[category]]
-        if len(group) >= least:
-            thresholds[name], categories[name] = thresholds_of(group, quantile), members
+        if sum(len(seen.found[category]) for category in members) >= least:
+            thresholds[name], categories[name] = seen.thresholds(members, quantile), members
     head = [
         f"# calibrated on tape {tape_sha256}",
-        f"# {len(everything)} decisions, quantile {quantile:g}",
+        f"# {count} decisions, quantile {quantile:g}",
     ]
     text = "\n".join([*head, *_toml(thresholds, categories)]) + "\n"
     parse_policy(text)  # what is written can be published
     return Calibration(
-        decisions=len(everything), quantile=quantile, tape_sha256=tape_sha256,
+        decisions=count, quantile=quantile, tape_sha256=tape_sha256,
         thresholds=thresholds, categories=categories, policy=text,
     )  # fmt: skip
 
@@ -120,13 +134,17 @@ def decisions_min(quantile: float) -> int:
     return max(DECISIONS_MIN, math.ceil(math.log(1.0 - CONFIDENCE) / math.log(quantile)))
 
 
-def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float]:
-    """The thresholds that let so large a share of these decisions pass, each by itself.
+def thresholds_of(
+    found: Iterable[Evidence], ratios: Sequence[tuple[float, float]], quantile: float
+) -> dict[str, float]:
+    """The thresholds that let so large a share of decisions (the band: of products) pass, each by
+    itself. One that too few stand behind is not set.
 
-    One that too few decisions stand behind is not set.
+    Parameters
+    ----------
+    ratios : each product's lowest and highest price over its reference price
     """
     sound = [one for one in found if one.finite]
-    ratios = [one.price_minor / one.reference_price_minor for one in sound]
     upper = {
         "scaled_delta_max": [abs(one.scaled_delta) for one in sound if not _guarded(one)],
         "vega_at_risk_share_max": [one.vega_at_risk_share for one in sound],
@@ -135,7 +153,7 @@ def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float
             for one in sound
             if one.sales_ratio is not None and one.epoch_orders >= FAST_SALES_ORDERS_MIN
         ],
-        "band_high_ratio": ratios,
+        "band_high_ratio": [high for _, high in ratios],
     }
     limits = {}
     for name, values in upper.items():
@@ -144,7 +162,8 @@ def thresholds_of(found: Iterable[Evidence], quantile: float) -> dict[str, float
             limits[name] = _up(max(sorted(values)[rank - 1], FLOORS[name]))
     rank = rank_of(len(ratios), quantile)
     if rank is not None:
-        limits["band_low_ratio"] = _down(min(sorted(ratios)[-rank], BAND_LOW_MAX))
+        lows = sorted(low for low, _ in ratios)
+        limits["band_low_ratio"] = _down(min(lows[-rank], BAND_LOW_MAX))
     return limits
 
 

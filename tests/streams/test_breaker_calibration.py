@@ -1,11 +1,13 @@
 """Calibration: quantiles of the evidence become a policy that can be published."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from models.prior import DEFAULT_PRIOR
 from schemas.errors import InputError
 from schemas.scopes import Subject, parse_policy
+from schemas.state import CatalogueEntry
 from streams.breaker_calibration import Evidences, calibration, rank_of, thresholds_of
 from tests.models.test_breaker import SOUND
 
@@ -18,23 +20,29 @@ FOUND = [
     )
     for i in range(1, 1001)
 ]
+ENTRY = CatalogueEntry(
+    sku="A", family="A", category="lamps", currency="EUR", attributes={}, unit_cost_minor=500,
+    return_handling_cost_minor=None, list_price_minor=1000, minimum_resale_price_minor={},
+    kept_share=0.8, exit_ms=None, predecessor=None, retired=False, changed_ms=0,
+)  # fmt: skip
+RATIOS = [(0.5 + i / 1000, 0.6 + i / 1000) for i in range(1, 1001)]  # of 1,000 products
 
 
 def test_thresholds_let_the_share_pass_with_confidence() -> None:
     """Of 1,000 values the 916th bounds the 0.9 quantile, of 500 the 462nd."""
-    assert thresholds_of(FOUND, 0.9) == {
+    assert thresholds_of(FOUND, RATIOS, 0.9) == {
         "scaled_delta_max": 0.916,
         "vega_at_risk_share_max": 1.832,
         "fast_sales_ratio": 9.24,
-        "band_high_ratio": 1.416,
+        "band_high_ratio": 1.516,
         "band_low_ratio": 0.585,
     }
 
 
 def test_a_threshold_with_too_few_values_is_not_set() -> None:
-    """1,000 decisions can tell the 0.997 quantile, the 500 ratios of sales among them cannot."""
-    assert sorted(thresholds_of(FOUND, 0.997)) == [
-        "band_high_ratio", "band_low_ratio", "scaled_delta_max", "vega_at_risk_share_max",
+    """1,000 decisions can tell the 0.997 quantile, 500 ratios of sales and 900 products cannot."""
+    assert sorted(thresholds_of(FOUND, RATIOS[:900], 0.997)) == [
+        "scaled_delta_max", "vega_at_risk_share_max",
     ]  # fmt: skip
 
 
@@ -51,7 +59,7 @@ def test_a_steep_price_at_its_guard_and_what_is_no_number_set_no_threshold() -> 
         SOUND._replace(finite=False, vega_at_risk_share=90.0),
         SOUND._replace(sales_ratio=90.0, epoch_orders=19),
     ]
-    found = thresholds_of([*FOUND, *odd], 0.99)
+    found = thresholds_of([*FOUND, *odd], RATIOS, 0.99)
     assert (found["scaled_delta_max"], found["vega_at_risk_share_max"]) == (0.996, 1.992)
     assert found["fast_sales_ratio"] == 9.98
 
@@ -85,3 +93,11 @@ def test_a_quantile_that_so_few_cannot_tell_is_refused() -> None:
     seen = collected(lamps=1000, shoes=1000)
     with pytest.raises(InputError, match="the tape has 2000 decisions; expected 2995 or more"):
         calibration(seen, DEFAULT_PRIOR, 0.999, "f" * 64, "tape")
+
+
+def test_a_product_counts_once_by_its_outermost_prices() -> None:
+    seen = Evidences()
+    for price in (900.0, 1300.0, 1100.0):
+        seen(ENTRY, SOUND._replace(price_minor=price))
+    seen(msgspec.structs.replace(ENTRY, sku="B"), SOUND._replace(price_minor=950.0))
+    assert seen.ratios == {"lamps": {"A": (0.9, 1.3), "B": (0.95, 0.95)}}
