@@ -29,6 +29,7 @@ from models import pnl
 from models.drift import DRIFTED
 from models.engine import PartitionEngine
 from models.pnl import Change, Valuation
+from models.pnl_alarm import ALARM_DAYS
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.simulator import Shop
 from models.simulator_presets import Preset, shop_settings
@@ -40,6 +41,7 @@ from schemas.outputs import Alert, PriceDecided
 from schemas.policy import LearningPolicy
 from schemas.tape import decode
 from streams.pnl import decisions_of, realised_days
+from streams.pnl_alarms import PnlAlarm, alarm_days
 from streams.tape_builder import Placed, TapeBuilder
 from streams.ticks import tick_event
 
@@ -50,6 +52,7 @@ SHOCKS = {"-30 %": math.log(0.7), "-50 %": math.log(0.5), "+50 %": math.log(1.5)
 BREAK_DAY = 60
 MOVE_MAX = math.log(1.05)
 LEFT_MAX = 0.05
+BUSY_PER_DAY = 3.0  # orders before the break, of products whose alarm is stated apart
 
 
 class Asked(NamedTuple):
@@ -199,6 +202,70 @@ def shocked(kernel: Kernel, seed: int, shop_of: Asked, level: float) -> dict[str
     }
 
 
+class Watch(NamedTuple):
+    """The days that the P&L's alarm saw, and each product's orders by day (from the start)."""
+
+    alarms: list[PnlAlarm]
+    orders: dict[str, dict[int, int]]
+
+
+def watched(loop: Loop) -> Watch:
+    """Run the P&L's own alarm over a closed loop; days count from its start."""
+    decisions, first = decisions_of(loop.decisions), loop.start_ms // DAY_MS
+    seen, orders = {}, dict[str, dict[int, int]]()
+    for sku, day, found in realised_days(decisions, loop.tape):
+        orders.setdefault(sku, {})[day - first] = found.orders
+        if found.watched is not None:
+            seen[sku, day - first] = found.watched
+    categories = {sku: of_sku[-1].category for sku, of_sku in decisions.items()}
+    return Watch(alarm_days(seen, categories, ALARM_DAYS), orders)
+
+
+def false_rates(watch: Watch) -> dict[str, float]:
+    """Alarms without a break for 1,000 watched days of a series, and how many days there were."""
+    found = {}
+    for scope in ("product", "category", "catalogue"):
+        days = [one.seen.fired is not None for one in watch.alarms if one.scope == scope]
+        found[f"{scope}_days"] = float(len(days))
+        found[f"{scope}_false_per_1000_days"] = 1000.0 * sum(days) / max(len(days), 1)
+    return found
+
+
+def found_after(watch: Watch, level: float) -> dict[str, float]:
+    """Shares of products that fire the right way within 30 days of the break, and after what."""
+    way = "up" if level > 0.0 else "down"
+    first: dict[tuple[str, str], int] = {}
+    for one in watch.alarms:
+        if one.day >= BREAK_DAY and one.seen.fired == way:
+            first.setdefault((one.scope, one.name), one.day)
+    busy = [
+        sku for sku, by_day in watch.orders.items()
+        if sum(by_day.get(day, 0) for day in range(BREAK_DAY - 20, BREAK_DAY)) >= 20 * BUSY_PER_DAY
+    ]  # fmt: skip
+    lines = {
+        sku: sum(n for day, n in by_day.items() if BREAK_DAY <= day <= first["product", sku])
+        for sku, by_day in watch.orders.items() if ("product", sku) in first
+    }  # fmt: skip
+    of_busy = sorted(lines[sku] for sku in busy if sku in lines)
+    return {
+        "fired_share": len(lines) / len(watch.orders),
+        "busy_products": float(len(busy)),
+        "busy_fired_share": len(of_busy) / max(len(busy), 1),
+        "busy_median_orders": statistics.median(of_busy) if of_busy else -1.0,
+        "busy_p90_orders": float(np.quantile(of_busy, 0.9)) if of_busy else -1.0,
+        "catalogue_days": float(first.get(("catalogue", "all"), BREAK_DAY - 2) - BREAK_DAY + 1),
+    }
+
+
+def alarm_figures(seed: int, shop_of: Asked, kernel: Kernel) -> dict[str, Any]:
+    """The P&L's own alarm without a break, and after each shock of demand."""
+    result: dict[str, Any] = false_rates(watched(closed_loop(kernel, seed, shop_of)))
+    for name, level in SHOCKS.items():
+        loop = closed_loop(kernel, seed, shop_of, level=level)
+        result[name] = found_after(watched(loop), level)
+    return result
+
+
 def measure(seed: int, shop_of: Asked, kernel: Kernel) -> dict[str, Any]:
     """All figures of one seed."""
     quiet = closed_loop(kernel, seed, shop_of)
@@ -209,6 +276,7 @@ def measure(seed: int, shop_of: Asked, kernel: Kernel) -> dict[str, Any]:
         "epochs": quiet.epochs,
         "false_alarms_per_epoch": len(quiet.alarms) / quiet.epochs,
         "false_alarms_per_epoch_at_most": len(DRIFTED) * math.exp(-nats),
+        "pnl_alarm": alarm_figures(seed, shop_of, kernel),
         "shocks": {name: shocked(kernel, seed, shop_of, level) for name, level in SHOCKS.items()},
     }
 

@@ -12,12 +12,14 @@ from msgspec import Struct
 
 from models import valuation
 from models.objective import RIVAL_WIDTH, Row
+from models.pnl_alarm import Watched
 from models.surprise import SPREAD_MAX
 from schemas.outputs import PriceDecided
 
 INTERVAL_SDS = 1.96  # of the predictive interval: a day in twenty lies outside without any drift
 TAIL_SDS = 10.0  # stock beyond so many sd of demand does not censor it
 INFORMATIVE_SHARE = 0.25  # of the sd without stock: below, stock and not demand sets the count
+ENOUGH_RATIO, ENOUGH_SDS = 1.6, 3.0  # stock above so many times demand and sd shows it whole
 LOG_MAX = 60.0
 
 
@@ -44,7 +46,8 @@ class DayResult(Struct, frozen=True, kw_only=True):
     """One product and day; money in minor units. Volume, size and price add up to the difference.
 
     ``residual`` is volume in standard deviations, None where stock left demand nothing to show
-    (all volume is noise then); noise and drift add up to volume.
+    (all volume is noise then); noise and drift add up to volume. ``watched`` is the day as the
+    alarm sees it, None without a belief that is old enough or where stock was short.
     """
 
     expected_orders: float
@@ -58,6 +61,7 @@ class DayResult(Struct, frozen=True, kw_only=True):
     noise_minor: float
     drift_minor: float
     residual: float | None
+    watched: Watched | None = None
 
 
 def quote_of(decision: PriceDecided) -> Quote | None:
@@ -154,9 +158,14 @@ class Day:
         self._orders = 0
         self._units = 0
         self._earned_minor = 0.0
+        self._old_mean = self._old_doubt = 0.0
+        self._old_weight = self._old_phi = 0.0
+        self._old_known = True
 
-    def expose(self, quote: Quote, price_minor: float, exposure: float) -> None:
-        """A stretch of the day at one price, under one decision."""
+    def expose(
+        self, quote: Quote, price_minor: float, exposure: float, old: Quote | None = None
+    ) -> None:
+        """A stretch of the day at one price, under one decision; ``old`` is for the alarm."""
         if exposure <= 0.0:
             return
         found = expected(quote, price_minor, exposure)
@@ -165,6 +174,37 @@ class Day:
         self._square += found.orders * math.sqrt(max(found.dispersion, 0.0))
         self._margin += found.orders * found.margin_minor
         self._units_per_order = quote.units_per_order
+        self._compare(quote, price_minor, exposure, old)
+
+    def _compare(
+        self, quote: Quote, price_minor: float, exposure: float, old: Quote | None
+    ) -> None:
+        if old is None or (old.visits_per_day is None) != (quote.visits_per_day is None):
+            self._old_known = False
+            return
+        # a day of time with the visits of then: fewer visits are less demand, too
+        seen = expected(old, price_minor, 1.0 if old.visits_per_day is None else old.visits_per_day)
+        doubt = max(math.log1p(seen.dispersion) - math.log1p(old.dispersion), 0.0)
+        self._old_mean += exposure * seen.orders
+        self._old_doubt += exposure * seen.orders * math.sqrt(doubt)
+        self._old_weight += exposure
+        self._old_phi = old.dispersion
+
+    def _watched(self) -> Watched | None:
+        """The day against the old belief, where stock lets any likely demand show."""
+        if not self._old_known or self._old_mean <= 0.0:
+            return None
+        mean = self._old_mean / self._old_weight
+        likely = max(mean, self._mean)
+        enough = ENOUGH_RATIO * likely + ENOUGH_SDS * math.sqrt(likely)
+        if self._available is not None and self._available < enough * self._units_per_order:
+            return None
+        return Watched(
+            orders=self._orders,
+            expected=mean,
+            dispersion=self._old_phi,
+            doubt_sd=self._old_doubt / self._old_mean,
+        )
 
     def restock(self, units: int) -> None:
         """Units that came in, or with units below 0 were gone without an order."""
@@ -214,4 +254,5 @@ class Day:
             noise_minor=noise,
             drift_minor=volume - noise,
             residual=(self._orders - mean) / sd if told else None,
+            watched=self._watched(),
         )

@@ -11,6 +11,7 @@ import msgspec
 
 from models import pnl, pnl_realised
 from models.pnl import Change, Valuation
+from models.pnl_alarm import ALARM_DAYS, LAG_DAYS
 from models.pnl_realised import Day, DayResult, Quote
 from schemas import tape, topics
 from schemas.drift import DriftView
@@ -30,6 +31,7 @@ from schemas.events import (
 )
 from schemas.outputs import PriceDecided
 from streams.kafka_settings import topic_name
+from streams.pnl_alarms import AlarmDay, PnlAlarm, alarm_days
 from streams.reader import opened, read_to_end, require_partitions
 from streams.tape_builder import Placed
 
@@ -55,6 +57,8 @@ class PnlDay(msgspec.Struct, kw_only=True):
 
     ``terms`` and ``revaluation_minor`` add up to ``change_minor``; they are None on a day without
     a second decision. ``realised`` is None where no order was expected, or without a tape.
+    ``drift_evidence_nats`` is the engine's detector; ``alarm`` compares with an older belief and
+    is None while there is none, or where stock was short.
     """
 
     sku: str
@@ -68,6 +72,7 @@ class PnlDay(msgspec.Struct, kw_only=True):
     realised: DayResult | None = None
     drift_evidence_nats: float | None = None
     drift_alarm_nats: float | None = None
+    alarm: AlarmDay | None = None
 
 
 Decisions = dict[str, list[Decided]]
@@ -174,6 +179,7 @@ class _Book:
     def __init__(self, decided: list[Decided]) -> None:
         self.ahead = deque(decided)
         self.quote: Quote | None = None
+        self.quotes: deque[tuple[int, Quote]] = deque()  # by day, back to LAG_DAYS
         self.shown_minor: int | None = None  # what the shop says it shows
         self.stock: int | None = None
         self.accrued_ms: int | None = None
@@ -184,7 +190,10 @@ class _Book:
         """Let decisions made before a place on the tape come into force."""
         while self.ahead and self.ahead[0].offset < offset:
             self.pass_time(now_ms)
-            self.quote = self.ahead.popleft().quote or self.quote
+            one = self.ahead.popleft()
+            self.quote = one.quote or self.quote
+            if one.quote is not None:
+                self.quotes.append((one.day, one.quote))
             if self.accrued_ms is None:
                 self.accrued_ms = now_ms
 
@@ -210,7 +219,16 @@ class _Book:
     def expose(self, number: int, exposure: float) -> None:
         quote = self.quote
         if quote is not None:
-            self.day(number).expose(quote, self.shown_minor or quote.price_minor, exposure)
+            price_minor = self.shown_minor or quote.price_minor
+            self.day(number).expose(quote, price_minor, exposure, self.old(number))
+
+    def old(self, number: int) -> Quote | None:
+        """The last belief of LAG_DAYS before; earlier ones are forgotten."""
+        day, quotes = number - LAG_DAYS, self.quotes
+        while len(quotes) > 1 and quotes[1][0] <= day - 1:  # yesterday may still take exposure
+            quotes.popleft()
+        found = [quote for since, quote in quotes if since <= day]
+        return found[-1] if found else None
 
     def closed(self, now_ms: int) -> Iterator[tuple[int, DayResult]]:
         """Days that wait no longer."""
@@ -226,7 +244,8 @@ def realised_days(
 ) -> Iterator[tuple[str, int, DayResult]]:
     """What each product's days earned against what was expected; one pass over the tape.
 
-    Memory: the decisions, two open days and a day's order lines for each product.
+    Memory: the decisions, LAG_DAYS of beliefs, two open days and a day's order lines for each
+    product.
     """
     books = {sku: _Book(of_sku) for sku, of_sku in decisions.items()}
     homes: dict[int, list[str]] = {}
@@ -247,7 +266,8 @@ def realised_days(
             _take(book, event, now_ms)
     for sku, book in books.items():
         for number, result in book.closed(1 << 62):
-            yield sku, number, result
+            # the tape may end within the day, which is no lack of orders
+            yield sku, number, msgspec.structs.replace(result, watched=None)
 
 
 def _look(sku: str, book: _Book, offset: int, now_ms: int) -> Iterator[tuple[str, int, DayResult]]:
@@ -303,27 +323,35 @@ def _cancel(book: _Book, event: OrderCancelled) -> None:
 
 
 def explain_days(
-    decisions: Decisions, records: Iterable[Placed] | None, day: int | None
-) -> list[PnlDay]:
-    """Both layers, in order of product and day; of one day, or of all."""
+    decisions: Decisions,
+    records: Iterable[Placed] | None,
+    day: int | None,
+    days_between_alarms: float = ALARM_DAYS,
+) -> tuple[list[PnlDay], list[PnlAlarm]]:
+    """Both layers in order of product and day, and alarms of sums; of one day, or of all."""
     model = model_days(decisions)
-    realised: Mapping[tuple[str, int], DayResult] = {}
+    realised: dict[tuple[str, int], DayResult] = {}
     if records is not None:
         realised = {
-            (sku, number): result
-            for sku, number, result in realised_days(decisions, records)
-            if day in (None, number)
+            (sku, number): found for sku, number, found in realised_days(decisions, records)
         }
+    watched = {place: one.watched for place, one in realised.items() if one.watched is not None}
+    categories = {sku: of_sku[-1].category for sku, of_sku in decisions.items()}
+    alarms = alarm_days(watched, categories, days_between_alarms)
     made: dict[tuple[str, int], list[Decided]] = {}
     for sku, of_sku in decisions.items():
         for one in of_sku:
             made.setdefault((sku, one.day), []).append(one)
-    places = sorted({*made, *realised})
-    return [
+    rows = [
         _row(place, decisions[place[0]][-1], made.get(place, []), model.get(place), realised)
-        for place in places
+        for place in sorted({*made, *realised})
         if day in (None, place[1])
     ]
+    seen = {(one.name, _date(one.day)): one.seen for one in alarms if one.scope == "product"}
+    for row in rows:
+        row.alarm = seen.get((row.sku, row.day))
+    sums = [one for one in alarms if one.scope != "product" and day in (None, one.day)]
+    return rows, sums
 
 
 def _row(
@@ -335,7 +363,7 @@ def _row(
 ) -> PnlDay:
     row = PnlDay(
         sku=place[0],
-        day=rfc3339(place[1] * DAY_MS)[:10],
+        day=_date(place[1]),
         category=last.category,
         currency=last.currency,
         decisions=len(made),
@@ -353,6 +381,10 @@ def _row(
         )
         row.drift_alarm_nats = seen.alarm_nats
     return row
+
+
+def _date(day: int) -> str:
+    return rfc3339(day * DAY_MS)[:10]
 
 
 def _day_of(time_text: str) -> int:

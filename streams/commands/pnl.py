@@ -7,13 +7,15 @@ import click
 import msgspec
 from rich.table import Table
 
+from models.pnl_alarm import ALARM_DAYS
 from schemas.errors import ConfigError, InputError
-from schemas.events import DAY_MS, time_ms
+from schemas.events import DAY_MS, rfc3339, time_ms
 from schemas.money import format_minor
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.pnl import PnlDay, decisions_from_file, decisions_from_kafka, explain_days
+from streams.pnl_alarms import AlarmDay, PnlAlarm
 from streams.pnl_totals import PnlTotal, totals
 from streams.tape_sources import KAFKA, open_source
 
@@ -34,6 +36,10 @@ from streams.tape_sources import KAFKA, open_source
     "--partitions", type=click.IntRange(1, 1024), default=PARTITIONS_DEFAULT, show_default=True,
     help="Partitions that an event file is placed on, as replay was told.",
 )  # fmt: skip
+@click.option(
+    "--alarm-days", type=click.FloatRange(min=10.0), default=ALARM_DAYS, show_default=True,
+    help="Days between false alarms of a product, category or catalogue, at least and on average.",
+)  # fmt: skip
 @bootstrap_option
 @command_options()
 def command(
@@ -46,11 +52,13 @@ def command(
     file: Path | None,
     tape: str | None,
     partitions: int,
+    alarm_days: float,
 ) -> None:
     """Explain the profit of a product, or of all, by day.
 
     Model: the change of expected profit by what moved it (price, beliefs, stock, cost). Realised:
-    what orders earned against what was expected, as sales noise and drift.
+    what orders earned against what was expected, as sales noise and drift. Alarm: evidence that
+    demand left what was believed three weeks before; with --all also of categories and catalogue.
 
     Example: pricemaker pnl 85123A --file decisions.jsonl --tape shop.tape --day 2025-11-28
     """
@@ -63,7 +71,9 @@ def command(
     source = KAFKA if tape is None and file is None else tape
     records = None if source is None else open_source(source, settings, partitions).records
     number = None if day is None else time_ms(day.replace(tzinfo=UTC)) // DAY_MS
-    rows = explain_days(decisions, records, number)
+    rows, alarms = explain_days(decisions, records, number, alarm_days)
+    if not everything:
+        alarms = []  # one product is neither its category nor the catalogue
     if not rows:
         raise InputError(
             "no_days",
@@ -73,17 +83,23 @@ def command(
             fix="See what there is: pricemaker prices --latest --no-follow",
         )
     sums = totals(rows)
-    document = {"days": msgspec.to_builtins(rows), "totals": msgspec.to_builtins(sums)}
-    output.document(document, _text(rows, sums))
+    document = {
+        "days": msgspec.to_builtins(rows),
+        "totals": msgspec.to_builtins(sums),
+        "alarms": [
+            {**msgspec.to_builtins(one), "day": rfc3339(one.day * DAY_MS)[:10]} for one in alarms
+        ],
+    }
+    output.document(document, _text(rows, sums, alarms))
 
 
-def _text(rows: list[PnlDay], sums: list[PnlTotal]) -> Table:
+def _text(rows: list[PnlDay], sums: list[PnlTotal], alarms: list[PnlAlarm]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("day", "product", "Pi", "by", "revalued", "expected", "realised", "noise",
-                 "drift", "sd", "evidence"):  # fmt: skip
+                 "drift", "sd", "evidence", "alarm"):  # fmt: skip
         table.add_column(name, justify="left" if name in ("day", "product", "by") else "right")
     for row in rows:
-        table.add_row(row.day, row.sku, *_model(row), *_realised(row))
+        table.add_row(row.day, row.sku, *_model(row), *_realised(row), _alarm(row.alarm))
     for total in sums:
         money = (total.realised_expected_minor, total.realised_minor, total.noise_minor)
         table.add_row(
@@ -95,7 +111,19 @@ def _text(rows: list[PnlDay], sums: list[PnlTotal]) -> Table:
             *(format_minor(amount, total.currency) for amount in money),
             format_minor(total.drift_minor, total.currency),
         )
+    for one in alarms:
+        if one.seen.fired is not None:
+            when = rfc3339(one.day * DAY_MS)[:10]
+            table.add_row(when, f"{one.scope} {one.name}", *[""] * 9, _alarm(one.seen))
     return table
+
+
+def _alarm(seen: AlarmDay | None) -> str:
+    if seen is None:
+        return "not watched"
+    if seen.fired is not None:
+        return f"demand {seen.fired}"
+    return f"{max(seen.down_nats, seen.up_nats):.1f} of {seen.limit_nats:.1f} nats"
 
 
 def _model(row: PnlDay) -> tuple[str, str, str]:
