@@ -51,6 +51,13 @@ def test_all_products_with_totals(files: tuple[Path, Path]) -> None:
     assert len({row["sku"] for row in found["days"]}) == 5
 
 
+def test_before_the_lag_has_passed_nothing_is_watched(files: tuple[Path, Path]) -> None:
+    arguments = ("--all", "--file", files[0], "--tape", files[1])
+    found = json.loads(run(*arguments, "--json"))
+    assert ([row["alarm"] for row in found["days"] if row["alarm"]], found["alarms"]) == ([], [])
+    assert run(*arguments).count("watched") > 0
+
+
 def test_one_product_and_day(files: tuple[Path, Path]) -> None:
     everything = json.loads(run("--all", "--file", files[0], "--tape", files[1], "--json"))
     wanted = everything["days"][3]
