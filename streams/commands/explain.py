@@ -14,7 +14,7 @@ from streams.output import Output, bootstrap_option, command_options
 @click.argument("sku")
 @click.option("--version", type=click.IntRange(1), help="Which decision.  [default: the last]")
 @click.option(
-    "--from", "--file", "file", type=click.Path(dir_okay=False, path_type=Path),
+    "--from", "file", type=click.Path(dir_okay=False, path_type=Path),
     help="Decisions written by replay --out, instead of Kafka.",
 )  # fmt: skip
 @click.option(

@@ -25,7 +25,7 @@ from streams.tape_sources import KAFKA, open_source
 @click.option("--all", "everything", is_flag=True, help="All products, with totals by category.")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="One day, UTC.  [default: all]")
 @click.option(
-    "--file", type=click.Path(dir_okay=False, path_type=Path),
+    "--from", "file", type=click.Path(dir_okay=False, path_type=Path),
     help="Decisions written by replay --out, instead of Kafka.",
 )  # fmt: skip
 @click.option(

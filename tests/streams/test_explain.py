@@ -68,7 +68,7 @@ def test_a_decision_is_told_from_optimum_to_price_and_from_belief_to_profit(
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path / "decisions.jsonl", decision())
-    assert lines(explain("A", "--file", path)) == [
+    assert lines(explain("A", "--from", path)) == [
         "A: 11.65 EUR (was 10.75 EUR, +8.4%)",
         "published 2026-01-10 00:00 UTC, version 5; margin 39.9 %; confidence 0.42 of 1; "
         "from 11.50 EUR to 11.80 EUR is nearly as good",
@@ -134,7 +134,7 @@ def test_guards_are_told_with_what_they_cost(tmp_path: Path) -> None:
     path = write(
         tmp_path / "decisions.jsonl", decision(price_minor=948, wanted_minor=948, record=CLAMPED)
     )
-    text = lines(explain("A", "--file", path))
+    text = lines(explain("A", "--from", path))
     start = text.index("How the price came about")
     assert text[start + 1 : start + 7] == [
         "  best price with endless stock and no risk         14.72 EUR",
@@ -150,7 +150,7 @@ def test_guards_are_told_with_what_they_cost(tmp_path: Path) -> None:
 
 def test_money_has_the_digits_of_its_currency(tmp_path: Path) -> None:
     path = write(tmp_path / "decisions.jsonl", decision(currency="JPY"))
-    text = lines(explain("A", "--file", path))
+    text = lines(explain("A", "--from", path))
     assert text[0] == "A: 1,165 JPY (was 1,075 JPY, +8.4%)"
     assert "  rounded                                     +1  1,165 JPY" in text
 
@@ -284,7 +284,7 @@ TOLD = [
 )
 def test_what_is_told(tmp_path: Path, changes: dict[str, Any], told: list[str]) -> None:
     path = write(tmp_path / "decisions.jsonl", decision(**dict(changes)))
-    text = lines(explain("A", "--file", path))
+    text = lines(explain("A", "--from", path))
     assert [line for line in told if line not in text] == []
     assert ("(rho)" in " ".join(text)) == ("greeks" not in changes)
 
@@ -295,7 +295,7 @@ def test_numbers_that_were_none_are_not_shown(tmp_path: Path) -> None:
         acceptable=None, greeks=None,
     ) | {"record": None}  # fmt: skip
     path = write(tmp_path / "decisions.jsonl", unusable)
-    assert lines(explain("A", "--file", path)) == [
+    assert lines(explain("A", "--from", path)) == [
         "A: 10.75 EUR",
         "held 2026-01-10 00:00 UTC, version 5; margin 39.9 %; confidence 0.42 of 1",
         "The wanted price of 11.65 EUR was held:",
@@ -307,7 +307,7 @@ def test_numbers_that_were_none_are_not_shown(tmp_path: Path) -> None:
 def test_what_people_wrote_is_shown_as_it_is(tmp_path: Path) -> None:
     reason = "kill switch: kim: see [/tickets/12] and [red]stop :smile:"
     held = decision(status="held", reasons=[reason])
-    text = lines(explain("A", "--file", write(tmp_path / "decisions.jsonl", held)))
+    text = lines(explain("A", "--from", write(tmp_path / "decisions.jsonl", held)))
     assert f"  - {reason}" in text
 
 
@@ -357,7 +357,7 @@ def test_the_last_decision_unless_another_version_is_asked_for(tmp_path: Path) -
     other = decision(9, sku="A-2")
     path = write(tmp_path / "decisions.jsonl", decision(1), decision(2), other)
     for options, version in (((), 2), (("--version", "1"), 1)):
-        result = explain("A", "--file", path, "--json", *options)
+        result = explain("A", "--from", path, "--json", *options)
         assert json.loads(result.stdout) == {
             "sku": "A", "decision": decision(version), "blocked": None, "breaker": None,
             "discounts": [],
@@ -376,7 +376,7 @@ def test_a_product_that_is_not_there(
     tmp_path: Path, sku: str, options: list[str], message: str
 ) -> None:
     path = write(tmp_path / "decisions.jsonl", decision())
-    result = explain(sku, "--file", path, "--json", *options)
+    result = explain(sku, "--from", path, "--json", *options)
     error = json.loads(result.stderr)
     assert (result.exit_code, result.stdout) == (3, "")
     assert (error["code"], error["field"], error["message"]) == ("unknown_sku", "sku", message)
@@ -388,7 +388,7 @@ def test_a_product_that_is_not_there(
 def test_a_file_of_something_else(tmp_path: Path, line: bytes) -> None:
     path = write(tmp_path / "decisions.jsonl", decision())
     path.write_bytes(path.read_bytes() + line)
-    result = explain("A", "--file", path, "--json")
+    result = explain("A", "--from", path, "--json")
     error = json.loads(result.stderr)
     assert (result.exit_code, error["code"], error["where"]) == (3, "not_a_decision", f"{path}:2")
     assert error["fix"] == "Give a file written by: pricemaker replay SOURCE --out FILE"
@@ -396,7 +396,7 @@ def test_a_file_of_something_else(tmp_path: Path, line: bytes) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "missing.jsonl"
-    result = explain("A", "--file", path, "--json")
+    result = explain("A", "--from", path, "--json")
     error = json.loads(result.stderr)
     assert (result.exit_code, error["code"], error["where"]) == (4, "file_unreachable", str(path))
 

@@ -38,7 +38,7 @@ def run(*arguments: object) -> str:
 
 
 def test_all_products_with_totals(files: tuple[Path, Path]) -> None:
-    found = json.loads(run("--all", "--file", files[0], "--tape", files[1], "--json"))
+    found = json.loads(run("--all", "--from", files[0], "--tape", files[1], "--json"))
     for row in found["days"]:
         if row["terms"] is not None:
             told = sum(row["terms"].values()) + row["revaluation_minor"]
@@ -59,20 +59,20 @@ def test_before_the_lag_has_passed_nothing_is_watched(files: tuple[Path, Path]) 
 
 
 def test_one_product_and_day(files: tuple[Path, Path]) -> None:
-    everything = json.loads(run("--all", "--file", files[0], "--tape", files[1], "--json"))
+    everything = json.loads(run("--all", "--from", files[0], "--tape", files[1], "--json"))
     wanted = everything["days"][3]
-    arguments = (wanted["sku"], "--day", wanted["day"], "--file", files[0], "--tape", files[1])
+    arguments = (wanted["sku"], "--day", wanted["day"], "--from", files[0], "--tape", files[1])
     assert json.loads(run(*arguments, "--json"))["days"] == [wanted]
     assert wanted["sku"] in run(*arguments)
 
 
 def test_without_a_tape_there_is_the_model_layer_alone(files: tuple[Path, Path]) -> None:
-    found = json.loads(run("--all", "--file", files[0], "--json"))
+    found = json.loads(run("--all", "--from", files[0], "--json"))
     assert {row["realised"] is None for row in found["days"]} == {True}
 
 
 def test_a_product_that_is_not_there(files: tuple[Path, Path]) -> None:
-    result = CliRunner().invoke(cli, ["pnl", "nothing", "--file", str(files[0])])
+    result = CliRunner().invoke(cli, ["pnl", "nothing", "--from", str(files[0])])
     assert result.exit_code == 3
     assert "no published decision" in result.stderr
 
