@@ -29,8 +29,8 @@ from streams.tape_sources import KAFKA, open_source
     help="Decisions written by replay --out, instead of Kafka.",
 )  # fmt: skip
 @click.option(
-    "--tape", help='The decisions\' tape: "kafka", or a tape or event file; without it a --file '
-    "has no realised layer.  [default: kafka, without --file]",
+    "--tape", help='The decisions\' tape: "kafka", or a tape or event file; without it a --from '
+    "has no realised layer.  [default: kafka, without --from]",
 )  # fmt: skip
 @click.option(
     "--partitions", type=click.IntRange(1, 1024), default=PARTITIONS_DEFAULT, show_default=True,
@@ -60,7 +60,7 @@ def command(
     what orders earned against what was expected, as sales noise and drift. Alarm: evidence that
     demand left what was believed three weeks before; with --all also of categories and catalogue.
 
-    Example: pricemaker pnl 85123A --file decisions.jsonl --tape shop.tape --day 2025-11-28
+    Example: pricemaker pnl 85123A --from decisions.jsonl --tape shop.tape --day 2025-11-28
     """
     if (sku is None) != everything:
         raise ConfigError("one_scope", "give one of SKU and --all.", field="--all")

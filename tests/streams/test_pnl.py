@@ -52,7 +52,7 @@ def test_all_products_with_totals(files: tuple[Path, Path]) -> None:
 
 
 def test_before_the_lag_has_passed_nothing_is_watched(files: tuple[Path, Path]) -> None:
-    arguments = ("--all", "--file", files[0], "--tape", files[1])
+    arguments = ("--all", "--from", files[0], "--tape", files[1])
     found = json.loads(run(*arguments, "--json"))
     assert ([row["alarm"] for row in found["days"] if row["alarm"]], found["alarms"]) == ([], [])
     assert run(*arguments).count("watched") > 0
