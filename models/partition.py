@@ -19,7 +19,7 @@ from models.gate_rules import GateRules
 from models.moves import DayMoves, Stamps, day_of
 from models.prior import DEFAULT_PRIOR, prior_sha256
 from models.returns import ReturnRateModel
-from schemas.codec import canonical, packed
+from schemas.codec import canonical, packed, plan
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.errors import EngineError
 from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
@@ -66,6 +66,14 @@ class _Holds(NamedTuple):
     entry: CatalogueEntry
     policy: Policy
     guards: tuple[PlacedGuards, ...]
+
+
+# Partitions are restored in several threads.
+plan(
+    BreakerState, CatalogueEntry, CategoryEffects, ChannelEffects, DayEffects, DemandPrior,
+    FamilyMember, GateEntry, Manifest, Offers, PolicyRecord, PriceWindow, ReturnCohort, ReturnPool,
+    SearchEffect, SkuState, Today,
+)  # fmt: skip
 
 
 class PartitionState:

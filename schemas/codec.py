@@ -41,6 +41,15 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
+def plan(*kinds: type[msgspec.Struct]) -> None:
+    """Let msgspec plan how these types are decoded; to be called where a module is imported.
+
+    It plans a type at its first use, and two threads that do so at once crash the process.
+    """
+    for kind in kinds:
+        msgspec.json.Decoder(kind)
+
+
 class Accepted(NamedTuple):
     """An event that passed its checks, and the JSON bytes that go on the tape."""
 

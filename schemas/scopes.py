@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from schemas.codec import plan
 from schemas.errors import FieldError
 from schemas.policy import GuardPolicy, Ladder, Policy, Selector
 
@@ -213,6 +214,9 @@ def parse_policy(text: str) -> PolicyDocument:
 
 class _Scopes(Struct):
     scopes: tuple[Scope, ...]
+
+
+plan(Policy, _Scopes)  # workers parse policies in several threads
 
 
 def _check(scope: Scope, base: Policy) -> None:

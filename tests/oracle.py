@@ -48,7 +48,9 @@ class Product:
     role: str = "plain"
     rivals: dict[str, tuple[int | None, int]] = field(default_factory=dict)  # price, when
     reductions: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)  # from, to
-    before_reduction_minor: int | None = None
+    published_ms: int = 0
+    published: list[tuple[int, int]] = field(default_factory=list)  # when, price
+    applied: list[tuple[int, int]] = field(default_factory=list)
 
 
 DEFAULTS: dict[str, Any] = {
@@ -134,6 +136,10 @@ class Oracle:
                 known.pop((event["kind"], begins_ms), None)
                 if event["announced"]:
                     known[event["kind"], begins_ms] = (begins_ms, ends_ms)
+
+    def _price_applied(self, event: dict[str, Any]) -> None:
+        shown = self.products[event["sku"]].applied
+        shown.append((_ms(event["event_time"]), event["price_minor"]))
 
     def _policy_published(self, event: dict[str, Any]) -> None:
         self.document = tomllib.loads(event["policy"])
@@ -305,8 +311,7 @@ class Oracle:
             ("step limit", before, guards["step_ratio_max"]),
         ):
             if anchor is not None:
-                back = product.before_reduction_minor or 0
-                most = max(anchor * (1 + ratio), 0 if self._reduced(product) else back)
+                most = max(anchor * (1 + ratio), self._way_back(product))
                 limits.append((name, anchor * (1 - ratio), most))
         rival = self._rival_minor(product)
         if rival is not None and "competitor_index_max" in guards:
@@ -318,12 +323,22 @@ class Oracle:
     def _reduced(self, product: Product) -> bool:
         return any(begins <= self.now_ms < ends for begins, ends in product.reductions.values())
 
+    def _way_back(self, product: Product) -> int:
+        """The highest price before reductions, where one ended since the last publication."""
+        spans = list(product.reductions.values())
+        if not any(product.published_ms < ends <= self.now_ms for _, ends in spans):
+            return 0
+        before = [
+            [price for at_ms, price in series if at_ms <= begins][-1:]
+            for begins, _ in spans
+            for series in (product.published, product.applied)
+        ]
+        return max((price for last in before for price in last), default=0)
+
     def _remember(self, product: Product, price: int) -> None:
         day = self.now_ms // DAY_MS
-        if not self._reduced(product):
-            product.before_reduction_minor = None
-        elif product.before_reduction_minor is None:
-            product.before_reduction_minor = product.published_minor
+        product.published.append((self.now_ms, price))
+        product.published_ms = self.now_ms
         if product.day != day:
             before = product.published_minor
             product.day, product.day_open_minor = day, price if before is None else before
