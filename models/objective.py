@@ -59,9 +59,10 @@ class Row(NamedTuple):
     upper: float
     # What partners of the family earn a day at this row's reference price, their prices fixed, and
     # how that moves with this row's price: A P^c, c = d ln units / d ln price of their demand.
-    partner_profit_up: float = 0.0  # of those who sell more as this one gets dearer (c > 0)
+    # Where effects fade, up is a constant (c = 0) and down falls with the own elasticity.
+    partner_profit_up: float = 0.0  # of those who sell more as this one gets dearer (c >= 0)
     partner_elasticity_up: float = 0.0
-    partner_profit_down: float = 0.0  # of those who sell less (c < 0)
+    partner_profit_down: float = 0.0  # of those who sell less, or what fades (c < 0)
     partner_elasticity_down: float = 0.0
     price_weight: float = 1.0  # what is maximised, see weights()
     cost_weight: float = 1.0

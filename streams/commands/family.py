@@ -2,14 +2,17 @@
 
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from rich.console import Group
 from rich.table import Table
 
 from schemas.errors import InputError
+from streams.amounts import money, signed
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 
@@ -116,18 +119,42 @@ def list_families(output: Output, config_file: Path | None, bootstrap: str | Non
 
 @command.command("show")
 @click.argument("name")
+@click.option(
+    "--from", "file", type=FILE,
+    help="Decisions written by replay --out, instead of Kafka; NAME is then one of the products.",
+)  # fmt: skip
 @bootstrap_option
 @command_options()
-def show_family(output: Output, config_file: Path | None, bootstrap: str | None, name: str) -> None:
-    """Show a family's products and what their partners' prices do to their demand.
+def show_family(
+    output: Output, config_file: Path | None, bootstrap: str | None, name: str, file: Path | None
+) -> None:
+    """Show a family's cross effects and its joint prices, as its last decisions have them.
 
     Example: pricemaker family show family-LAMP-1
     """
-    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    for family in _families(settings):
+    from streams.decisions import standing_in_file, standing_on_kafka
+    from streams.family_view import joint_view, newest, products_beside
+
+    if file is not None:
+        decisions = standing_in_file(file).decisions
+        products = [{"sku": sku} for sku in products_beside(decisions, name)]
+        family: dict[str, Any] = {"family": None, "products": products}
+    else:
+        settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+        family = _named(_families(settings), name)
+        decisions = standing_on_kafka(settings).decisions
+    joint = joint_view(decisions, {product["sku"] for product in family["products"]})
+    for product in family["products"]:
+        product["joint"] = joint.get(product["sku"])
+    family["joint"] = newest(joint)
+    known = [] if file is not None else [_effects_table(family)]
+    output.document(family, Group(*known, *_joint_text(family)))
+
+
+def _named(families: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    for family in families:
         if family["family"] == name:
-            output.document(family, _effects_table(family))
-            return
+            return family
     raise InputError(
         "unknown_family", f"no family {name!r} of several products is on sale.", field="name",
         value=name, fix="See what there is: pricemaker family list",
@@ -167,3 +194,36 @@ def _effects_table(family: dict[str, Any]) -> Table:
         for one in product["cross_elasticities"]:
             table.add_row("", "", one["partner"], f"{one['elasticity']:.2f}", f"{one['sd']:.2f}")
     return table
+
+
+def _joint_text(family: dict[str, Any]) -> list[Table | str]:
+    last = family["joint"]
+    if last is None:
+        return ["\nno last decision of these products was reckoned together with partners"]
+    table = Table(
+        "product", "decided", "price", "best together", "partner", "reckoned at",
+        "cross-gamma a day", box=None,
+    )  # fmt: skip
+    for product in family["products"]:
+        one = product["joint"]
+        if one is None:
+            table.add_row(product["sku"], "not together", "", "", "", "", "")
+            continue
+        shown = partial(money, currency=one["currency"])
+        price = shown(one["price_minor"]) + (" (held)" if one["status"] == "held" else "")
+        together = shown(one["joint_price_minor"])
+        table.add_row(product["sku"], one["decided_at"][:16] + "Z", price, together, "", "", "")
+        for partner in one["partners"]:
+            gamma = signed(partner["cross_gamma_per_day_minor"], one["currency"])
+            reckoned = shown(partner["price_minor"])
+            table.add_row("", "", "", "", partner["sku"], reckoned, gamma)
+    gain = last["joint_profit_per_day_minor"] - last["present_profit_per_day_minor"]
+    starts = "all starts agree" if last["starts_agree"] else "not all starts agree"
+    return [
+        "",
+        table,
+        f"\nnewest decision {last['price_id']}: at the joint prices the family earns "
+        f"{money(last['joint_profit_per_day_minor'], last['currency'])} a day, "
+        f"{signed(gain, last['currency'])} beside the present ones; at most "
+        f"{last['gap_ratio']:.1%} below the best there is inside the guards; {starts}",
+    ]

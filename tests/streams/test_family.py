@@ -23,6 +23,7 @@ from streams.families import Move
 from streams.settings import Settings
 from tests.models.tapes import Partition, at, event
 from tests.models.test_baskets import CATALOGUE, shop
+from tests.models.test_family_joint import lived as substitutes
 from tests.streams.spine import fresh_topics
 
 PROPOSAL = propose(shop(), CATALOGUE, "test")
@@ -249,3 +250,57 @@ def read_products(settings: Settings) -> list[dict[str, object]]:
             for number in range(require_partitions(consumer, topic))
             for message in read_to_end(consumer, topic, number, 30.0)
         ]
+
+
+# -- the joint view
+
+
+@pytest.fixture(scope="module")
+def together(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decisions of a family of three, and one of a product that has no partner."""
+    shop = substitutes(kernel)
+    shop.send("product_listed", at(minutes=5), sku="LONE")
+    decisions = shop.send("cost_changed", at(hours=1), unit_cost_minor=520).decisions
+    alone = shop.send("cost_changed", at(hours=2), sku="LONE", unit_cost_minor=450).decisions
+    path = tmp_path_factory.mktemp("family") / "decisions.jsonl"
+    path.write_bytes(b"".join(canonical(one) + b"\n" for one in (*decisions, *alone)))
+    return path
+
+
+def test_the_joint_view_is_what_the_last_decisions_recorded(together: Path) -> None:
+    arguments = ["family", "show", "B", "--from", str(together), "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.stderr
+    shown = orjson.loads(result.stdout)
+    recorded = {
+        one["sku"]: {
+            **{key: one[key] for key in ("price_id", "decided_at", "status", "currency")},
+            "price_minor": one["price_minor"],
+            **one["record"]["family"],
+        }
+        for one in map(orjson.loads, together.read_bytes().splitlines())
+        if one["sku"] != "LONE"
+    }
+    assert shown == {
+        "family": None,
+        "products": [{"sku": sku, "joint": recorded[sku]} for sku in ("A", "B", "C")],
+        "joint": recorded["C"],  # of one time, the last by SKU
+    }
+
+
+def test_the_joint_view_reads_as_a_table(together: Path) -> None:
+    result = CliRunner().invoke(cli, ["family", "show", "A", "--from", str(together)])
+    assert result.exit_code == 0, result.stderr
+    cells = [line.split() for line in result.stdout.splitlines()]
+    first_words = [words[0] for words in cells if words]
+    assert first_words[:10] == ["product", "A", "B", "C", "B", "A", "C", "C", "A", "B"]
+
+
+@pytest.mark.parametrize("sku", ["LONE", "X"])
+def test_a_product_without_partners_has_no_joint_view(together: Path, sku: str) -> None:
+    arguments = ["family", "show", sku, "--from", str(together), "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 3
+    error = orjson.loads(result.stderr)
+    assert (error["code"], error["value"]) == ("no_joint_decision", sku)
+    assert result.stdout == ""
