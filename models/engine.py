@@ -239,7 +239,7 @@ class PartitionEngine:
     def _price(self, posed: list[Posed]) -> None:
         wishes = discounts.wishes(self.state, self.kernel, posed)
         for one, wished in zip(self._judged(self.priced(posed)), wishes, strict=True):
-            settled = settle(self.state, *one)
+            settled = settle(self.state, one)
             self._outputs.extend(settled)
             self._outputs.extend(discounts.settle(self.state, one.posed, one.path, wished, settled))
 

@@ -133,7 +133,7 @@ def _request(state: PartitionState, sku: str) -> Request:
 
 def _outlook(state: PartitionState, priced: Priced) -> Outlook:
     posed, path, present = priced.posed, priced.path, priced.posed.state.published_minor
-    verdict = judge(state, *priced).verdict
+    verdict = judge(state, priced).verdict
     held = verdict.status == "held"
     stays = priced.chosen_minor != path.wanted_minor
     return Outlook(

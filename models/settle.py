@@ -68,26 +68,11 @@ class Judged(NamedTuple):
     wait: approvals.Wait | None
 
 
-def settle(
-    partition: PartitionState,
-    posed: Posed,
-    path: PricePath,
-    at: Evaluation,
-    steps_at: Evaluation,
-    chosen_minor: int,
-    back: Evaluation | None = None,
-) -> list[Placed]:
-    """Judge the chosen price, publish or hold it, and update the product's state.
-
-    Parameters
-    ----------
-    at : evaluation with the chosen price last (its Greeks)
-    steps_at : evaluation over the path's prices
-    back : at the price before the last move, where policy says to go back to it
-    """
+def settle(partition: PartitionState, priced: Priced) -> list[Placed]:
+    """Judge the chosen price, publish or hold it, and update the product's state."""
+    posed, path, at, steps_at, chosen_minor, back = priced
     state, request = posed.state, posed.request
-    judged = judge(partition, posed, path, at, steps_at, chosen_minor, back)
-    verdict, after, assessed, wait = judged
+    verdict, after, assessed, wait = judge(partition, priced)
     if verdict.status == "reverted" and back is not None and state.unproven_minor is not None:
         at, chosen_minor = back, state.unproven_minor
     outputs = _breaker_alert(partition, posed, after, assessed)
@@ -127,16 +112,9 @@ def settle(
     return outputs
 
 
-def judge(
-    partition: PartitionState,
-    posed: Posed,
-    path: PricePath,
-    at: Evaluation,
-    steps_at: Evaluation,
-    chosen_minor: int,
-    back: Evaluation | None = None,
-) -> Judged:
+def judge(partition: PartitionState, priced: Priced) -> Judged:
     """Say whether a price goes out, waits or is held; nothing is changed."""
+    posed, path, at, steps_at, chosen_minor, back = priced
     state, request = posed.state, posed.request
     evidence = evidence_of(partition, posed, path, at, chosen_minor)
     assessed = breaker.assess(evidence, posed.policy.breaker)
