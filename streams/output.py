@@ -21,6 +21,7 @@ from schemas.errors import PricemakerError
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
+EXIT_CHECK_SAYS_NO = 5
 EXIT_INTERRUPTED = 130
 PIPE_WIDTH_COLUMNS = 160  # no terminal: wide enough that no table cell is cut
 

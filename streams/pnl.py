@@ -15,7 +15,6 @@ from models.pnl_alarm import ALARM_DAYS, LAG_DAYS
 from models.pnl_realised import Day, DayResult, Quote
 from schemas import tape, topics
 from schemas.drift import DriftView
-from schemas.errors import InputError, ServiceError
 from schemas.events import (
     DAY_MS,
     HOUR_MS,
@@ -30,12 +29,12 @@ from schemas.events import (
     time_ms,
 )
 from schemas.outputs import PriceDecided
+from streams.decisions import READ_DEADLINE_S, decode, lines
 from streams.kafka_settings import topic_name
 from streams.pnl_alarms import AlarmDay, PnlAlarm, alarm_days
 from streams.reader import opened, read_to_end, require_partitions
 from streams.tape_builder import Placed
 
-READ_DEADLINE_S = 600.0
 GRACE_MS = HOUR_MS  # a day waits so long for what belongs to it
 
 
@@ -89,11 +88,8 @@ def decisions_from_file(path: Path, sku: str | None) -> Decisions:
     InputError : a line is no decision
     ServiceError : the file can't be read
     """
-    try:
-        with path.open("rb") as lines:
-            return decisions_of(_file_lines(path, lines), sku)
-    except OSError as error:
-        raise ServiceError("file_unreachable", f"{error}.", where=str(path)) from error
+    found = (decode(line, PriceDecided, where) for where, line in lines(path))
+    return decisions_of(found, sku)
 
 
 def decisions_from_kafka(settings: Any, sku: str | None) -> Decisions:
@@ -113,19 +109,6 @@ def decisions_from_kafka(settings: Any, sku: str | None) -> Decisions:
                         yield msgspec.json.decode(message.value() or b"", type=PriceDecided)
 
         return decisions_of(values(), sku)
-
-
-def _file_lines(path: Path, lines: Iterable[bytes]) -> Iterator[PriceDecided]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield msgspec.json.decode(line, type=PriceDecided)
-        except msgspec.MsgspecError as error:
-            raise InputError(
-                "not_a_decision",
-                f"the line is no price decision: {error}.",
-                where=f"{path}:{number}",
-                fix="Give a file written by: pricemaker replay SOURCE --out FILE",
-            ) from None
 
 
 def decisions_of(decisions: Iterable[PriceDecided], sku: str | None = None) -> Decisions:

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-import zoneinfo
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from models.policy_check import Finding, findings
 from schemas.errors import FieldError, ServiceError
 from schemas.policy import Policy
 from schemas.scopes import PolicyDocument, Subject, parse_policy
+from streams.time_zone_names import posix_rule
 
 _PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`")
@@ -107,7 +108,7 @@ def _value_at(tables: Any, path: str) -> Any:
 
 
 def _fix_of(value: Any, key: str) -> str | None:
-    rule = posix_rule(value) if key.endswith("time_zone") and isinstance(value, str) else None
+    rule = rule_of(value) if key.endswith("time_zone") and isinstance(value, str) else None
     return None if rule is None else f'Write the rule itself: time_zone = "{rule}"'
 
 
@@ -132,7 +133,7 @@ def check(found: PolicyFile, subjects: tuple[Subject, ...] = ()) -> tuple[Findin
 def _zones(base: Policy) -> list[Finding]:
     found = []
     for name, market in base.markets.items():
-        rule = posix_rule(market.time_zone)
+        rule = rule_of(market.time_zone)
         if rule is not None and rule != market.time_zone:
             found.append(
                 Finding(
@@ -146,19 +147,8 @@ def _zones(base: Policy) -> list[Finding]:
     return found
 
 
-def posix_rule(name: str) -> str | None:
-    """The POSIX rule of an IANA time zone as it is today; None where it is no name of one.
-
-    >>> posix_rule("Europe/Berlin")
-    'CET-1CEST,M3.5.0,M10.5.0/3'
-    >>> posix_rule("UTC0") is None
-    True
-    """
-    if name not in zoneinfo.available_timezones():
-        return None
-    for folder in zoneinfo.TZPATH:
-        path = Path(folder) / name
-        if path.is_file():
-            # RFC 8536, section 3.3: a footer of version 2 and later is the rule between newlines
-            return path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2].decode()
+def rule_of(name: str) -> str | None:
+    """The POSIX rule of an IANA time zone; None where it is no name of one."""
+    with suppress(FieldError):
+        return posix_rule(name)
     return None

@@ -13,10 +13,8 @@ from schemas.events import Scope
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.commands.steering import TIME, steer, who_and_why
 from streams.config import load_settings
-from streams.output import Output, bootstrap_option, command_options
+from streams.output import EXIT_CHECK_SAYS_NO, Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-
-EXIT_CHECK_SAYS_NO = 5
 
 
 @click.group("breaker")

@@ -10,9 +10,7 @@ import msgspec
 from schemas.events import Scope
 from streams.commands.steering import TIME, steer, who_and_why
 from streams.config import load_settings
-from streams.output import Output, bootstrap_option, command_options
-
-EXIT_CHECK_SAYS_NO = 5
+from streams.output import EXIT_CHECK_SAYS_NO, Output, bootstrap_option, command_options
 
 
 @click.group("kill-switch")

@@ -23,8 +23,8 @@ from msgspec import Struct
 
 from schemas.errors import InputError, ServiceError
 from schemas.events import time_ms
-from schemas.money import format_minor
 from schemas.topics import PRICES, PRICES_LATEST
+from streams.amounts import money
 from streams.config import Settings, load_settings
 from streams.kafka_settings import reader_config, topic_name
 from streams.output import Output, bootstrap_option, command_options
@@ -189,14 +189,10 @@ def _starts(
 def _line(decision: Shown) -> str:
     """One decision for people: when, which, what became of it, price, before, why."""
     at = decision.decided_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    price = _money(decision.price_minor, decision.currency)
-    before = _money(decision.previous_minor, decision.currency)
+    price = money(decision.price_minor, decision.currency)
+    before = money(decision.previous_minor, decision.currency)
     reasons = ", ".join(decision.reasons)
     return (
         f"{at}  {decision.sku:<16}  {decision.status:<9}  {price:>14}  was {before:>14}"
         f"  v{decision.version}  {reasons}"
     )
-
-
-def _money(amount_minor: int | None, currency: str) -> str:
-    return "none" if amount_minor is None else format_minor(amount_minor, currency)

@@ -1,5 +1,6 @@
 """``pricemaker whatif``: price a product from its parameters."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from models.whatif import whatifs
 from schemas.errors import InputError
-from schemas.money import format_minor
+from streams import amounts
 from streams.config import load_settings
 from streams.engines import warm_kernel
 from streams.output import Output, command_options
@@ -87,10 +88,7 @@ def _read(file: BinaryIO) -> tuple[list[Any], bool]:
 
 
 def _describe(answer: dict[str, Any], index: int, count: int) -> Table:
-    currency = answer["currency"]
-
-    def money(amount_minor: float | None) -> str:
-        return "none" if amount_minor is None else format_minor(amount_minor, currency)
+    money = partial(amounts.money, currency=answer["currency"])
 
     title = f"case {index + 1} of {count}" if count > 1 else None
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)

@@ -13,12 +13,12 @@ from confluent_kafka import Producer
 from models.engine import PartitionEngine
 from models.tile import Kernel
 from schemas.codec import canonical
-from schemas.events import OperatorCommand, PolicyPublished
+from schemas.events import OperatorCommand, PolicyPublished, Scope
 from schemas.policy import policy_sha256
 from schemas.topics import CONTROLS, PRICES, STATE
 from streams import admin
 from streams.cli import cli
-from streams.policy_files import posix_rule
+from streams.policy_files import rule_of
 from streams.reader import opened, read_to_end
 from streams.replay import Replay
 from streams.routes import tape_partition
@@ -112,8 +112,8 @@ def test_selectors_are_held_against_a_checkpoint(tmp_path: Path, checkpoint: Pat
 
 
 def test_the_rule_of_a_time_zone_is_named() -> None:
-    assert posix_rule("Europe/Berlin") == "CET-1CEST,M3.5.0,M10.5.0/3"
-    assert posix_rule("CET-1CEST,M3.5.0,M10.5.0/3") is None
+    assert rule_of("Europe/Berlin") == "CET-1CEST,M3.5.0,M10.5.0/3"
+    assert rule_of("CET-1CEST,M3.5.0,M10.5.0/3") is None
 
 
 def test_a_comparison_from_a_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
@@ -211,8 +211,8 @@ def test_only_what_waits_can_be_answered(on_kafka: Settings) -> None:
 
 
 def test_orjson_and_msgspec_agree_on_what_is_sent() -> None:
-    from streams.controls import answer_event
+    from streams.controls import command_event
 
-    event = answer_event("approve", "A", "0-1-A", "kim", "fine")
+    event = command_event("approve", Scope("sku", "A"), "kim", "fine", price_id="0-1-A")
     document = orjson.loads(canonical(event))
     assert (document["scope"], document["price_id"]) == ({"kind": "sku", "name": "A"}, "0-1-A")
