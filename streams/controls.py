@@ -5,6 +5,8 @@ import time
 from datetime import datetime
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from schemas.codec import canonical
 from schemas.events import EPOCH, MILLISECOND, Event, OperatorCommand, PolicyPublished, Scope
 from schemas.policy import policy_sha256
@@ -35,33 +37,26 @@ def policy_event(text: str, version: int) -> PolicyPublished:
     )
 
 
-def answer_event(command: Any, sku: str, price_id: str, actor: str, reason: str) -> OperatorCommand:
-    """The event that approves or rejects a price that waits, now."""
-    now_ms = _now_ms()
-    return OperatorCommand(
-        event_id=f"{command}-{now_ms}-{price_id}"[:128],
-        event_time=EPOCH + now_ms * MILLISECOND,
-        command=command,
-        actor=actor,
-        reason=reason,
-        scope=Scope("sku", sku),
-        price_id=price_id,
-    )
-
-
 def command_event(
-    command: Any, scope: Scope, actor: str, reason: str, expires_at: datetime | None = None
+    command: Any,
+    scope: Scope,
+    actor: str,
+    reason: str,
+    *,
+    expires_at: datetime | None = None,
+    price_id: str | UnsetType = UNSET,
 ) -> OperatorCommand:
-    """The event that steers breakers or the kill switch, now."""
+    """The event that steers breakers or the kill switch, or answers what waits, now."""
     now_ms = _now_ms()
     return OperatorCommand(
-        event_id=f"{command}-{now_ms}-{scope.name or scope.kind}"[:128],
+        event_id=f"{command}-{now_ms}-{price_id or scope.name or scope.kind}"[:128],
         event_time=EPOCH + now_ms * MILLISECOND,
         command=command,
         actor=actor,
         reason=reason,
         scope=scope,
         expires_at=expires_at,
+        price_id=price_id,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from schemas.errors import InputError
+from schemas.events import Scope
 from schemas.money import format_minor
 from schemas.outputs import PriceDecided
 from streams.config import load_settings
@@ -16,22 +17,19 @@ _PRICE_ID = re.compile(r"\d+-\d+-(?P<sku>.+)", re.DOTALL)
 _WAITS = "approval: "
 _REJECTED = "approval: rejected before"
 
-reason_option = click.option(
-    "--reason", required=True, help="Why, for the tape and whoever reads the decision."
-)
-actor_option = click.option("--actor", help="Who answers.  [default: your user name]")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def answer(
     output: Output,
-    config_file: Path | None,
-    bootstrap: str | None,
     command: str,
     name: str,
+    *,
+    yes: bool,
+    config_file: Path | None,
+    bootstrap: str | None,
     reason: str,
     actor: str | None,
-    yes: bool,
 ) -> None:
     """Find what waits under a price id or SKU, ask, and put the answer on ``controls``."""
     from streams import controls
@@ -44,9 +42,9 @@ def answer(
             raise click.UsageError("With --json give --yes: nobody can be asked.")
         click.confirm(f"{told}\n{command.capitalize()} it?", abort=True, err=True)
     actor = actor or controls.default_actor()
+    scope, price_id = Scope("sku", decision.sku), decision.price_id
     controls.send(
-        settings,
-        controls.answer_event(command, decision.sku, decision.price_id, actor, reason),
+        settings, controls.command_event(command, scope, actor, reason, price_id=price_id)
     )
     document = {
         "command": command, "sku": decision.sku, "price_id": decision.price_id,

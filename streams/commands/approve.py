@@ -1,29 +1,21 @@
 """``pricemaker approve``: answer a price that waits."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from streams.commands.answering import actor_option, answer, reason_option, yes_option
+from streams.commands.answering import answer, yes_option
+from streams.commands.steering import who_and_why
 from streams.output import Output, bootstrap_option, command_options
 
 
 @click.command("approve")
 @click.argument("price", metavar="PRICE_ID|SKU")
-@reason_option
-@actor_option
+@who_and_why
 @yes_option
 @bootstrap_option
 @command_options()
-def command(
-    output: Output,
-    config_file: Path | None,
-    bootstrap: str | None,
-    price: str,
-    reason: str,
-    actor: str | None,
-    yes: bool,
-) -> None:
+def command(output: Output, price: str, yes: bool, **given: Any) -> None:
     """Approve a price that waits; the policy says which do.
 
     Guards, breaker and gate look at it once more, as they are when the answer arrives: they may
@@ -32,4 +24,4 @@ def command(
 
     Example: pricemaker approve SHIRT-M --reason "agreed with the supplier"
     """
-    answer(output, config_file, bootstrap, "approve", price, reason, actor, yes)
+    answer(output, "approve", price, yes=yes, **given)

@@ -1,29 +1,21 @@
 """``pricemaker reject``: answer a price that waits."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from streams.commands.answering import actor_option, answer, reason_option, yes_option
+from streams.commands.answering import answer, yes_option
+from streams.commands.steering import who_and_why
 from streams.output import Output, bootstrap_option, command_options
 
 
 @click.command("reject")
 @click.argument("price", metavar="PRICE_ID|SKU")
-@reason_option
-@actor_option
+@who_and_why
 @yes_option
 @bootstrap_option
 @command_options()
-def command(
-    output: Output,
-    config_file: Path | None,
-    bootstrap: str | None,
-    price: str,
-    reason: str,
-    actor: str | None,
-    yes: bool,
-) -> None:
+def command(output: Output, price: str, yes: bool, **given: Any) -> None:
     """Reject a price that waits: the present one stays.
 
     The same price (within 3 %) is not proposed again until the published price, the unit cost, the
@@ -31,4 +23,4 @@ def command(
 
     Example: pricemaker reject SHIRT-M --reason "agreed with the supplier"
     """
-    answer(output, config_file, bootstrap, "reject", price, reason, actor, yes)
+    answer(output, "reject", price, yes=yes, **given)

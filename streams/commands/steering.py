@@ -38,7 +38,7 @@ def steer(
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     actor = actor or controls.default_actor()
     expires_at = None if expires is None else expires.replace(tzinfo=UTC)
-    event = controls.command_event(command, scope, actor, reason, expires_at)
+    event = controls.command_event(command, scope, actor, reason, expires_at=expires_at)
     controls.send(settings, event)
     shown = None if expires_at is None else rfc3339(time_ms(expires_at))
     document = {
