@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from benchmarks.harness import machine, write_result
-from models.engine import PartitionEngine
-from models.simulator import Shop
-from models.simulator_presets import shop_settings
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
+from models.simulator.simulator import Shop
+from models.simulator.simulator_presets import shop_settings
 from schemas import topics
 from schemas.codec import canonical
 from schemas.events import DAY_MS, MINUTE_MS, rfc3339

@@ -24,15 +24,16 @@ from numpy.typing import NDArray
 from river.linear_model import BayesianLinearRegression
 
 from benchmarks.harness import machine, write_result
-from models import drift, gate, guards, limits
-from models.demand import learn
-from models.demand_batch import learn_many
-from models.engine import PartitionEngine
-from models.epoch import DAY_MS, Features, Observation
-from models.gate_rules import GateRules
-from models.objective import PADDING
-from models.surprise import surprise
-from models.tile import Kernel
+from models.demand import drift
+from models.demand.demand import learn
+from models.demand.demand_batch import learn_many
+from models.demand.epoch import DAY_MS, Features, Observation
+from models.demand.surprise import surprise
+from models.fold.engine import PartitionEngine
+from models.guards import gate, guards, limits
+from models.guards.gate_rules import GateRules
+from models.kernel.objective import PADDING
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.codec import canonical
 from schemas.events import EPOCH, PolicyPublished, ProductListed

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import machine, write_result
-from models import clusters, prior_fit
-from models.challenger_members import Floats, Ints
-from models.challengers import Forecast, combine, forecast
-from models.clusters import Clustered
-from models.history import Episodes
-from models.world import World, WorldSettings
+from models.demand.challenger_members import Floats, Ints
+from models.demand.challengers import Forecast, combine, forecast
+from models.demand.history import Episodes
+from models.prior import clusters, prior_fit
+from models.prior.clusters import Clustered
+from models.simulator.world import World, WorldSettings
 from schemas.learned import DemandPrior
 
 SEEDS = (1, 2, 3)

@@ -36,14 +36,14 @@ from benchmarks.reference import (
     split,
     spread,
 )
-from models.demand import DEFAULT_SETTINGS, DemandSettings
-from models.demand_batch import learn_many
-from models.exploration import value_over_cost
-from models.objective import PADDING
-from models.pose import HORIZON_DAYS_MIN
-from models.prior_fit import fit
-from models.tile import Kernel
-from models.world import LN_PRICE_MAX, LN_PRICE_MIN, Day, World, WorldSettings, margin
+from models.demand.demand import DEFAULT_SETTINGS, DemandSettings
+from models.demand.demand_batch import learn_many
+from models.kernel.objective import PADDING
+from models.kernel.tile import Kernel
+from models.pricing.exploration import value_over_cost
+from models.pricing.pose import HORIZON_DAYS_MIN
+from models.prior.prior_fit import fit
+from models.simulator.world import LN_PRICE_MAX, LN_PRICE_MIN, Day, World, WorldSettings, margin
 from schemas.policy import Policy
 
 Floats = NDArray[np.float64]
@@ -125,7 +125,7 @@ class Loop:
         return np.clip(stepped, LN_PRICE_MIN, LN_PRICE_MAX)
 
     def _probe(self, known: Known) -> Floats:
-        """The rule of `models.exploration`, at the lowest price of its budget."""
+        """The rule of `models.pricing.exploration`, at the lowest price of its budget."""
         if self.name in ("oracle", "no_exploration"):
             return np.zeros_like(known.level)
         policy, size = POLICY.decision, np.maximum(-known.elasticity, 1.0 + 1e-6)
@@ -152,7 +152,7 @@ class Loop:
         return Known(b + eta * rival + delta * u, eps, v_bb, v_be, c_ee)
 
     def _rows(self, known: Known) -> Floats:
-        """The kernel's matrix, posed as `models.pose` does it."""
+        """The kernel's matrix, posed as `models.pricing.pose` does it."""
         goal, products, world = POLICY.objective, self.world.products, self.world
         inbound, due_days = world.inbound
         stock, per_day = world.stock.astype(np.float64), np.exp(known.level)

@@ -3,11 +3,11 @@
 import numpy as np
 from msgspec.structs import replace
 
-from models import coldstart
-from models.history import Episodes
-from models.pose import CASE_ELASTICITY_MAX
-from models.prior import adapt
-from models.world import (
+from models.demand.history import Episodes
+from models.pricing.pose import CASE_ELASTICITY_MAX
+from models.prior import coldstart
+from models.prior.prior import adapt
+from models.simulator.world import (
     LN_PRICE_MAX,
     LN_PRICE_MIN,
     PRICE_GRID,

@@ -2,17 +2,17 @@
 
     python -m benchmarks.cold_start [--seeds 1 2 3] [--unseen-seeds 1 2 3 4 5] [--sizes 300 1000]
 
-Each seed is a reference world (`models.world`) with 364 days of the shop's habit. Three quarters of
-the products of the seen categories teach; the others, and those of the unseen categories, start
-cold: from their prior they learn their own days by the fold's update, and are priced when they have
-seen so many orders. *Capture* is the true profit at the chosen price over the true best, the mean
-over products, and beside it weighted by profit; returns known, the rival where it stands; the price
-is chosen by the objective without risk and stock, posterior means plugged in. *Expert* is cost plus
-by the known categories' habit; *blend* is what the engine aims at; *refreshed* is the blend where
-the prior is learned again every five days from all products, the cold ones included, as
-`pricemaker train prior --every` does; *no pooling* begins every product at the default mean with an
-elasticity's sd of 3, so that its own orders decide. The training-size curve has 128 days, as much
-as a tape's training keeps.
+Each seed is a reference world (`models.simulator.world`) with 364 days of the shop's habit. Three
+quarters of the products of the seen categories teach; the others, and those of the unseen
+categories, start cold: from their prior they learn their own days by the fold's update, and are
+priced when they have seen so many orders. *Capture* is the true profit at the chosen price over the
+true best, the mean over products, and beside it weighted by profit; returns known, the rival where
+it stands; the price is chosen by the objective without risk and stock, posterior means plugged in.
+*Expert* is cost plus by the known categories' habit; *blend* is what the engine aims at;
+*refreshed* is the blend where the prior is learned again every five days from all products, the
+cold ones included, as `pricemaker train prior --every` does; *no pooling* begins every product at
+the default mean with an elasticity's sd of 3, so that its own orders decide. The training-size
+curve has 128 days, as much as a tape's training keeps.
 """
 
 import argparse
@@ -33,22 +33,16 @@ from benchmarks.cold_prices import (
     shares,
 )
 from benchmarks.harness import machine, write_result
-from models.demand import DEFAULT_SETTINGS
-from models.demand_batch import learn_many
-from models.empirical_bayes import Member, refresh
-from models.history import EPOCHS_MAX, Episodes
-from models.maml import meta_train
-from models.prior import DEFAULT_PRIOR, exchange
-from models.prior_fit import Beliefs, beginnings, fit, packed_rows, unpacked
-from models.prior_fit import posteriors as posteriors_of
-from models.prior_fit import records as posterior_records
-from models.world import (
-    LN_PRICE_MAX,
-    LN_PRICE_MIN,
-    Floats,
-    World,
-    WorldSettings,
-)
+from models.demand.demand import DEFAULT_SETTINGS
+from models.demand.demand_batch import learn_many
+from models.demand.history import EPOCHS_MAX, Episodes
+from models.prior.empirical_bayes import Member, refresh
+from models.prior.maml import meta_train
+from models.prior.prior import DEFAULT_PRIOR, exchange
+from models.prior.prior_fit import Beliefs, beginnings, fit, packed_rows, unpacked
+from models.prior.prior_fit import posteriors as posteriors_of
+from models.prior.prior_fit import records as posterior_records
+from models.simulator.world import LN_PRICE_MAX, LN_PRICE_MIN, Floats, World, WorldSettings
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior, DemandPrior
 

@@ -1,9 +1,9 @@
 """Joint prices on learned cross effects, against prices alone and the joint oracle.
 
-Families of one anchor and five additions (`models.family_world`) live through a year of the shop's
-habit; what the fold learned of them prices each family once. Three policies share what was
-learned of level and own elasticity: each product alone, jointly with the learned cross effects, and
-the oracle, jointly with the truth. Profit is the true one per day.
+Families of one anchor and five additions (`models.simulator.family_world`) live through a year of
+the shop's habit; what the fold learned of them prices each family once. Three policies share what
+was learned of level and own elasticity: each product alone, jointly with the learned cross effects,
+and the oracle, jointly with the truth. Profit is the true one per day.
 
     python -m benchmarks.cross_effects [--families 12] [--seeds 1 2 3] [--days 364]
 """
@@ -17,13 +17,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.harness import machine, write_result
-from models.cross_effects import effect
-from models.family_book import used_effects
-from models.family_pricing import family_of, joint_optimum
-from models.family_profit import Floats
-from models.family_world import WITHOUT, FamilySettings, FamilyWorld
-from models.partition import PartitionState
-from models.prior import DEFAULT_PRIOR
+from models.demand.cross_effects import effect
+from models.family.family_book import used_effects
+from models.family.family_pricing import family_of, joint_optimum
+from models.family.family_profit import Floats
+from models.fold.partition import PartitionState
+from models.prior.prior import DEFAULT_PRIOR
+from models.simulator.family_world import WITHOUT, FamilySettings, FamilyWorld
 
 SD_90 = 1.645
 # What training on such a shop publishes: counts vary less than the default says, and prices that

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.harness import machine, write_result
-from models.demand import DEFAULT_SETTINGS, learn
-from models.drift import watch, widened
-from models.epoch import DAY_MS, Features, Observation
-from models.surprise import Surprise, surprise
-from models.world import World, WorldSettings
+from models.demand.demand import DEFAULT_SETTINGS, learn
+from models.demand.drift import watch, widened
+from models.demand.epoch import DAY_MS, Features, Observation
+from models.demand.surprise import Surprise, surprise
+from models.simulator.world import World, WorldSettings
 from schemas.learned import DemandPosterior, DriftSums
 from schemas.policy import DecisionPolicy, LearningPolicy
 

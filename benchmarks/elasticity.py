@@ -32,11 +32,11 @@ from benchmarks.reference import (
     split,
     spread,
 )
-from models.demand import DEFAULT_SETTINGS, DemandSettings
-from models.empirical_bayes import refresh
-from models.prior import DEFAULT_PRIOR
-from models.prior_fit import Beliefs, dispersion_of, fit, unpacked
-from models.world import Products, World
+from models.demand.demand import DEFAULT_SETTINGS, DemandSettings
+from models.prior.empirical_bayes import refresh
+from models.prior.prior import DEFAULT_PRIOR
+from models.prior.prior_fit import Beliefs, dispersion_of, fit, unpacked
+from models.simulator.world import Products, World
 
 Floats = NDArray[np.float64]
 

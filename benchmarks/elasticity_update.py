@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 from river.linear_model import BayesianLinearRegression
 
-from models.demand import DemandSettings, learn
-from models.demand_batch import learn_many
-from models.epoch import DAY_MS, Features, Observation
+from models.demand.demand import DemandSettings, learn
+from models.demand.demand_batch import learn_many
+from models.demand.epoch import DAY_MS, Features, Observation
 from schemas.learned import DemandPosterior
 
 RESULT = Path(__file__).parent / "results" / "elasticity_update.json"

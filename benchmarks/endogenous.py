@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.harness import machine, write_result
-from models.objective import PADDING
-from models.tile import Kernel
+from models.kernel.objective import PADDING
+from models.kernel.tile import Kernel
 
 COST, HANDLING, MIDPOINT = 50.0, 15.0, 100.0
 RATE_MIN, RATE_MAX = 0.05, 0.5

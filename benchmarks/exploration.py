@@ -19,11 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import machine, write_result
-from models.demand import DEFAULT_SETTINGS
-from models.demand_batch import learn_many
-from models.exploration import PRICE_FALL, PRICE_RISE, value_over_cost
-from models.world import LN_PRICE_MAX, LN_PRICE_MIN, PRICE_GRID, Products, World, WorldSettings
-from models.world import margin as margin_of
+from models.demand.demand import DEFAULT_SETTINGS
+from models.demand.demand_batch import learn_many
+from models.pricing.exploration import PRICE_FALL, PRICE_RISE, value_over_cost
+from models.simulator.world import (
+    LN_PRICE_MAX,
+    LN_PRICE_MIN,
+    PRICE_GRID,
+    Products,
+    World,
+    WorldSettings,
+)
+from models.simulator.world import margin as margin_of
 from schemas.policy import DecisionPolicy
 
 Floats = NDArray[np.float64]

@@ -17,10 +17,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from benchmarks.harness import machine, percentiles_ms, write_result
-from models.family_bound import bounded
-from models.family_demand import BudgetGroup, Budgets, gradient, profits
-from models.family_pricing import Family, climbed, family_of, joint_optimum
-from models.family_profit import Floats, Member
+from models.family.family_bound import bounded
+from models.family.family_demand import BudgetGroup, Budgets, gradient, profits
+from models.family.family_pricing import Family, climbed, family_of, joint_optimum
+from models.family.family_profit import Floats, Member
 
 GRID_POINTS = {2: 81, 3: 33, 4: 17, 5: 11, 6: 8}
 CELLS_CLIMBED = 30

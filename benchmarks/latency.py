@@ -24,8 +24,8 @@ import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks import harness
-from models.context import Output
-from models.engine import Batch
+from models.fold.context import Output
+from models.fold.engine import Batch
 from schemas import tape
 from schemas.events import CostChanged, rfc3339
 from schemas.topics import PRICES

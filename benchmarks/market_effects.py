@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import machine, write_result
-from models import channels, effects_book, market_effects, searches
-from models.epoch import accrue, observation, open_epoch
-from models.objective import PADDING
-from models.partition import PartitionState
-from models.tile import Kernel
-from models.world import World, WorldSettings
-from models.world_truth import Draws
+from models.demand import channels, effects_book, market_effects, searches
+from models.demand.epoch import accrue, observation, open_epoch
+from models.fold.partition import PartitionState
+from models.kernel.objective import PADDING
+from models.kernel.tile import Kernel
+from models.simulator.world import World, WorldSettings
+from models.simulator.world_truth import Draws
 from schemas.codec import canonical
 from schemas.effects import ChannelEffects, Effect, SearchEffect, Today
 from schemas.events import DAY_MS

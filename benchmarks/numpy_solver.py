@@ -1,6 +1,6 @@
 """The baseline of the pricing benchmark: the same search, vectorised in numpy.
 
-Same objective, grid, starts, steps and tolerance as ``models.solver``, with first and second
+Same objective, grid, starts, steps and tolerance as ``models.kernel.solver``, with first and second
 derivatives by hand and without the Greeks. It is as fast as numpy lets us make it: the price's
 own quantities are computed once per point, the exact small-stock sum runs over the rows that need
 it, and the second climb over the rows that have a second peak.
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from models.objective import RIVAL_WIDTH, SMALL_STOCK_UNITS_MAX, STOCK_UNITS_MIN, Row
-from models.solver import BRACKET_LOG, GRID_POINTS, NEWTON_STEPS_MAX
+from models.kernel.objective import RIVAL_WIDTH, SMALL_STOCK_UNITS_MAX, STOCK_UNITS_MIN, Row
+from models.kernel.solver import BRACKET_LOG, GRID_POINTS, NEWTON_STEPS_MAX
 
 Floats = NDArray[np.float64]
 _ROOT_TAU = 0.3989422804014327  # 1 / sqrt(2 pi)

@@ -33,7 +33,7 @@ from benchmarks.retail_forecasts import (
     static_mean,
     table,
 )
-from models.demand import DEFAULT_SETTINGS, DemandSettings
+from models.demand.demand import DEFAULT_SETTINGS, DemandSettings
 from schemas.events import DAY_MS
 from streams.adapters.online_retail import Assumptions, Converter
 from streams.adapters.open_rows import open_rows

@@ -25,15 +25,15 @@ import msgspec
 import numpy as np
 
 from benchmarks.harness import machine, write_result
-from models import pnl
-from models.drift import DRIFTED
-from models.engine import PartitionEngine
-from models.pnl import Change, Valuation
-from models.pnl_alarm import ALARM_DAYS
-from models.prior import DEFAULT_PRIOR, prior_sha256
-from models.simulator import Shop
-from models.simulator_presets import Preset, shop_settings
-from models.tile import Kernel
+from models.demand.drift import DRIFTED
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
+from models.pnl import pnl
+from models.pnl.pnl import Change, Valuation
+from models.pnl.pnl_alarm import ALARM_DAYS
+from models.prior.prior import DEFAULT_PRIOR, prior_sha256
+from models.simulator.simulator import Shop
+from models.simulator.simulator_presets import Preset, shop_settings
 from schemas import topics
 from schemas.codec import canonical
 from schemas.events import DAY_MS, OrderPlaced, rfc3339, time_ms

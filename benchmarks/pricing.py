@@ -24,8 +24,8 @@ import scipy
 from numpy.typing import NDArray
 
 from benchmarks import numpy_solver
-from models.objective import Row
-from models.tile import TILE, Kernel
+from models.kernel.objective import Row
+from models.kernel.tile import TILE, Kernel
 from streams.machine import read_machine, use_one_thread
 
 RESULT = Path(__file__).parent / "results" / "pricing.json"

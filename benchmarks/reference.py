@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demand import DemandSettings
-from models.demand_batch import learn_many
-from models.empirical_bayes import Member
-from models.history import Episodes
-from models.prior import adapt, exchange, prior_sha256
-from models.world import Day, Products, WorldSettings
+from models.demand.demand import DemandSettings
+from models.demand.demand_batch import learn_many
+from models.demand.history import Episodes
+from models.prior.empirical_bayes import Member
+from models.prior.prior import adapt, exchange, prior_sha256
+from models.simulator.world import Day, Products, WorldSettings
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior, DemandPrior
 

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness import machine, write_result
-from models.simulator import Shop
-from models.simulator_customers import DAY_MS
-from models.simulator_habit import CostPlusHabit
+from models.simulator.simulator import Shop
+from models.simulator.simulator_customers import DAY_MS
+from models.simulator.simulator_habit import CostPlusHabit
 from schemas import tape
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from models import demand, prior
-from models.demand import DemandSettings
-from models.empirical_bayes import Member, refresh
+from models.demand import demand
+from models.demand.demand import DemandSettings
+from models.prior import prior
+from models.prior.empirical_bayes import Member, refresh
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior, DemandPrior
 from streams.adapters.weekly import WEEK_DAYS, ProductWeeks, Week, observations

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.retail_forecasts import Floats, Forecasts, Table
-from models.demand import elasticity_interval
+from models.demand.demand import elasticity_interval
 from schemas.events import DAY_MS
 
 PRODUCTS_SHOWN = 45

@@ -3,10 +3,10 @@
     python -m benchmarks.returns [--seeds 1 2 3] [--products 200] [--days 364]
     python -m benchmarks.returns --online-retail events.csv.gz
 
-Orders, prices and rivals come from the reference world (`models.world`), a sample of its products;
-each order line is then drawn by itself: segment, whether it comes back, and when (gamma, shape 2).
-Lines and returns go through the fold's own path: cohorts, lessons at day ticks, pooled models,
-product levels. Every line is predicted when it is sold, by what was known that morning.
+Orders, prices and rivals come from the reference world (`models.simulator.world`), a sample of its
+products; each order line is then drawn by itself: segment, whether it comes back, and when (gamma,
+shape 2). Lines and returns go through the fold's own path: cohorts, lessons at day ticks, pooled
+models, product levels. Every line is predicted when it is sold, by what was known that morning.
 
 Rows: ``reference`` (category, product, slope in price), ``rich`` (in log odds: segments +-0.4, a
 shop-wide yearly wave of sd 0.25, psi = -0.8 on ln(P_c/P)) and ``many_returns`` (a rate of 0.3, nine
@@ -35,9 +35,9 @@ from scipy import special
 from benchmarks import returns_retail
 from benchmarks.harness import machine, write_result
 from benchmarks.returns_shop import ECE_BINS, Shop, WaitingShop, calibration_error
-from models.return_curve import probability_positive
-from models.return_features import Sale, month_of_day
-from models.world import PRICE_GRID, World, WorldSettings, margin
+from models.returns.return_curve import probability_positive
+from models.returns.return_features import Sale, month_of_day
+from models.simulator.world import PRICE_GRID, World, WorldSettings, margin
 
 Floats = NDArray[np.float64]
 

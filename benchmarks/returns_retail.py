@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.returns_shop import ECE_BINS, calibration_error, entry
-from models import returns_book
-from models.cohorts import order_line_hash
-from models.partition import PartitionState
-from models.return_curve import probability_positive, product_rate
-from models.return_features import Sale, month_of_ms
+from models.fold.partition import PartitionState
+from models.returns import returns_book
+from models.returns.cohorts import order_line_hash
+from models.returns.return_curve import probability_positive, product_rate
+from models.returns.return_features import Sale, month_of_ms
 from schemas.codec import decode_event
 from schemas.events import (
     DAY_MS,

@@ -5,13 +5,13 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from models import returns_book
-from models.cohorts import Lesson
-from models.logistic import sigmoid
-from models.partition import PartitionState
-from models.return_curve import ReturnCurve, curve, learn_level, level_ratio, product_rate
-from models.return_features import Sale
-from models.returns import ReturnRateModel
+from models.fold.partition import PartitionState
+from models.returns import returns_book
+from models.returns.cohorts import Lesson
+from models.returns.logistic import sigmoid
+from models.returns.return_curve import ReturnCurve, curve, learn_level, level_ratio, product_rate
+from models.returns.return_features import Sale
+from models.returns.returns import ReturnRateModel
 from schemas.events import EPOCH, OrderPlaced, OrderReturned
 from schemas.learned import OpenEpoch, ReturnLevel
 from schemas.state import CatalogueEntry, SkuState
@@ -22,7 +22,7 @@ ECE_BINS = 10
 
 
 class Shop:
-    """Products in a partition of the fold; lines and returns go through `models.returns_book`."""
+    """Products in a partition of the fold; lines and returns go through `returns_book`."""
 
     def __init__(self, products: int, category: NDArray[np.int64]) -> None:
         self.partition = PartitionState(0, "benchmark")

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import machine, write_result
-from models.simulator import Shop
-from models.simulator_customers import DAY_MS
-from models.simulator_habit import CostPlusHabit
-from models.simulator_presets import EFFECTS, shop_settings
-from models.world import World, WorldSettings
-from models.world_truth import Ints
+from models.simulator.simulator import Shop
+from models.simulator.simulator_customers import DAY_MS
+from models.simulator.simulator_habit import CostPlusHabit
+from models.simulator.simulator_presets import EFFECTS, shop_settings
+from models.simulator.world import World, WorldSettings
+from models.simulator.world_truth import Ints
 
 SEEDS = (1, 2, 3)
 LOOP_PRODUCTS = 200

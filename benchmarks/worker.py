@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from models.simulator import Shop
-from models.simulator_habit import CostPlusHabit
-from models.simulator_truth import ShopSettings
+from models.simulator.simulator import Shop
+from models.simulator.simulator_habit import CostPlusHabit
+from models.simulator.simulator_truth import ShopSettings
 from schemas.topics import SOURCES
 from streams import admin
 from streams.engines import PricingEngines, warm_kernel

@@ -44,9 +44,10 @@ class MarketMemory(Struct, frozen=True, kw_only=True, array_like=True, gc=False)
 class CategoryEffects(Struct, kw_only=True):
     """Effects of one category: evidence so far, and today's sums in fixed point.
 
-    ``evidence`` and ``today`` hold, for each regressor of `models.market_effects` in its order, its
-    row of the precision's upper triangle and its score (precision times mean). ``follow`` are sums
-    over price moves z (exogenous), x (own), y (rival): zz, zx, zy, xx, xy, yy, and their count.
+    ``evidence`` and ``today`` hold, for each regressor of `models.demand.market_effects` in its
+    order, its row of the precision's upper triangle and its score (precision times mean).
+    ``follow`` are sums over price moves z (exogenous), x (own), y (rival): zz, zx, zy, xx, xy, yy,
+    and their count.
     """
 
     today: list[int]

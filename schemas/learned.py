@@ -237,7 +237,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     triangle by rows; empty: uncorrelated. ``habit_markup`` is the geometric mean over categories of
     what their products were sold at, a multiple of unit cost over kept share: the expert's price
     where a category is unknown. ``expert_share`` is the expert's part in the price of a product of
-    an unknown category (`models.coldstart`).
+    an unknown category (`models.prior.coldstart`).
     """
 
     version: int = 1
@@ -293,7 +293,7 @@ class DemandPrior(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class ReturnLevel(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One product's returns against the pooled model's, in units, with forgetting.
 
-    ``segments`` are the units sold by segment (most of them kept, see ``models.returns``).
+    ``segments`` are the units sold by segment (most of them kept, see ``models.returns.returns``).
     """
 
     expected_returns: float
@@ -307,9 +307,9 @@ class ReturnCohort(Struct, kw_only=True):
 
     ``lines``: units sold, units left, and time of the order (ms of the event day), by order line;
     ``units_left`` is their sum. ``sold`` and ``returned`` (by delay bin) are statistical weights in
-    units: an order line counts at most ``models.cohorts.LINE_UNITS_MAX``. ``ln_price_sum`` is the
-    weighted sum of ln(P / P_ref), ``ln_rival_sum`` of ln(P_c / P) where a rival was known, of the
-    weight ``rival_sold``. ``exposed_share`` is the share of each unit that has taught.
+    units: an order line counts at most ``models.returns.cohorts.LINE_UNITS_MAX``. ``ln_price_sum``
+    is the weighted sum of ln(P / P_ref), ``ln_rival_sum`` of ln(P_c / P) where a rival was known,
+    of the weight ``rival_sold``. ``exposed_share`` is the share of each unit that has taught.
     """
 
     sku: str
@@ -349,7 +349,7 @@ class ReturnPool(Struct, frozen=True, kw_only=True):
 
 
 class DriftSums(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """Evidence of a break by kind, nats, each 0 at rest: see `models.drift`."""
+    """Evidence of a break by kind, nats, each 0 at rest: see `models.demand.drift`."""
 
     level_up: float = 0.0
     level_down: float = 0.0

@@ -257,8 +257,9 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, gc=False):
     ``prior_price_charge_minor`` is what it is expected to cost in announced reductions to come that
     this price is the lowest of its last days; part of a probe's cost.
 
-    ``inputs`` is all that the objective was computed from, by the names of `models.objective.Row`
-    and normalised by the reference price; one that is absent has the value of ``PADDING``.
+    ``inputs`` is all that the objective was computed from, by the names of
+    `models.kernel.objective.Row` and normalised by the reference price; one that is absent has the
+    value of ``PADDING``.
     """
 
     trigger: str

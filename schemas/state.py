@@ -45,7 +45,7 @@ class CatalogueEntry(Struct, frozen=True, kw_only=True, gc=False):
 
     ``stamped``: which values changed last, with the event day and the value before.
     ``cost_ms`` is the event time of the cost in force; ``believed`` the last figures that were
-    believable (`models.slips`), where those of the entry are not.
+    believable (`models.breaker.slips`), where those of the entry are not.
     """
 
     sku: str
@@ -342,7 +342,7 @@ class ExplorationLedger(Struct, frozen=True, kw_only=True, gc=False):
     """What the products of one currency are expected to earn and spend on probes.
 
     Money in thousandths of a minor unit; ``spent_milli`` since the tape began. ``budget_price``:
-    see `models.exploration`.
+    see `models.pricing.exploration`.
     """
 
     profit_per_day_milli: int = 0

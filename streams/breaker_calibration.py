@@ -1,12 +1,12 @@
 """Thresholds of the breakers from what the decisions of a tape looked like.
 
 A threshold is an upper confidence bound of a high quantile of the evidence
-(`models.breaker.Evidence`) of all decisions: an order statistic, so that nothing is assumed of its
-distribution (David and Nagaraja 2003, Order Statistics, 7.1). Where a price stands in its band is
-the product's more than the decision's, so the band counts products, each by its outermost prices.
-A threshold is never below the smallest that makes sense. The categories of each cluster of the
-prior (each category where it has no clusters) get their own where they have decisions enough. The
-answer is TOML for a policy: its hash is the policy's, so thresholds are versioned with it.
+(`models.breaker.breaker.Evidence`) of all decisions: an order statistic, so that nothing is assumed
+of its distribution (David and Nagaraja 2003, Order Statistics, 7.1). Where a price stands in its
+band is the product's more than the decision's, so the band counts products, each by its outermost
+prices. A threshold is never below the smallest that makes sense. The categories of each cluster of
+the prior (each category where it has no clusters) get their own where they have decisions enough.
+The answer is TOML for a policy: its hash is the policy's, so thresholds are versioned with it.
 """
 
 import math
@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from scipy.stats import binom
 
-from models import clusters
-from models.breaker import Evidence
+from models.breaker.breaker import Evidence
+from models.prior import clusters
 from schemas.errors import InputError
 from schemas.learned import DemandPrior
 from schemas.policy import BreakerPolicy

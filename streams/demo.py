@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.engine import PartitionEngine
-from models.simulator import Shop
-from models.simulator_truth import ShopSettings
+from models.fold.engine import PartitionEngine
+from models.simulator.simulator import Shop
+from models.simulator.simulator_truth import ShopSettings
 from schemas import topics
 from schemas.errors import ServiceError
 from schemas.events import rfc3339

@@ -108,7 +108,7 @@ def check_float64(_: Settings) -> Check:
     import jax
     import jax.numpy as jnp
 
-    import models.tile  # noqa: F401 - whoever imports the kernels gets 64 bits
+    import models.kernel.tile  # noqa: F401 - whoever imports the kernels gets 64 bits
 
     width = jnp.asarray(0.1).dtype.name
     device = jax.devices()[0].platform

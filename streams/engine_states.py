@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas.errors import InputError, ServiceError
 from schemas.topics import PARTITIONS_DEFAULT, STATE
 from streams.kafka_settings import topic_name

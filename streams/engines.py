@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from streams.machine import read_engine_facts, use_one_thread
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)  # objects, then runs of the younger generation

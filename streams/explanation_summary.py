@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from models.ledger import left_on_table
-from models.moving import TOO_SMALL, WITHIN_BAND
+from models.guards.moving import TOO_SMALL, WITHIN_BAND
+from models.pricing.ledger import left_on_table
 from schemas.outputs import Clamp, DecisionRecord, PriceDecided
 from streams.amounts import money
 

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from models.ledger import left_on_table
-from models.moving import TOO_SMALL, WITHIN_BAND
+from models.guards.moving import TOO_SMALL, WITHIN_BAND
+from models.pricing.ledger import left_on_table
 from schemas.events import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.money import minor_digits
 from schemas.outputs import (

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from models.baskets import signed
+from models.demand.baskets import signed
 from schemas import topics
 from schemas.codec import canonical
 from schemas.errors import InputError, ServiceError

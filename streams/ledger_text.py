@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from models.ledger import By, Case, LedgerRow
+from models.pricing.ledger import By, Case, LedgerRow
 from schemas.money import minor_digits
 from streams.amounts import money, signed
 

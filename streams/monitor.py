@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from models.moves import Moved, beyond, day_of, is_move, most_at_one_price
+from models.breaker.moves import Moved, beyond, day_of, is_move, most_at_one_price
 from schemas import topics
 from schemas.errors import InputError, PricemakerError, ServiceError
 from schemas.events import DAY_MS, EPOCH, MILLISECOND, BreakerTripped, Scope, rfc3339

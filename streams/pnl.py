@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from models import pnl, pnl_realised
-from models.pnl import Change, Valuation
-from models.pnl_alarm import ALARM_DAYS, LAG_DAYS
-from models.pnl_realised import Day, DayResult, Quote
+from models.pnl import pnl, pnl_realised
+from models.pnl.pnl import Change, Valuation
+from models.pnl.pnl_alarm import ALARM_DAYS, LAG_DAYS
+from models.pnl.pnl_realised import Day, DayResult, Quote
 from schemas import tape, topics
 from schemas.drift import DriftView
 from schemas.events import (

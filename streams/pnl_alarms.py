@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from models.pnl_alarm import Direction, Sums, Watched, limit_nats, summed, watch
+from models.pnl.pnl_alarm import Direction, Sums, Watched, limit_nats, summed, watch
 
 Scope = Literal["product", "category", "catalogue"]
 

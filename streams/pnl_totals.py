@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from models.pnl import TERMS
+from models.pnl.pnl import TERMS
 from streams.pnl import PnlDay
 
 

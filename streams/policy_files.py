@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from models.policy_check import Finding, findings
+from models.guards.policy_check import Finding, findings
 from schemas.errors import FieldError, ServiceError
 from schemas.policy import Policy
 from schemas.scopes import PolicyDocument, Subject, parse_policy
@@ -126,7 +126,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 def check(found: PolicyFile, subjects: tuple[Subject, ...] = ()) -> tuple[Finding, ...]:
-    """What in a valid document is likely not meant; see `models.policy_check`."""
+    """What in a valid document is likely not meant; see `models.guards.policy_check`."""
     return (*findings(found.document, subjects), *_zones(found.document.base))
 
 

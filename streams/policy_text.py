@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from models.policy_diff import Compared, LimitCount, PolicyDiff
+from models.pricing.policy_diff import Compared, LimitCount, PolicyDiff
 from streams.amounts import money, signed
 
 NEWLY_HELD_SHOWN = 10

@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 from aiokafka.errors import IllegalStateError
 
-from models import discount_gate
-from models.gate import decision_is_sound
+from models.guards import discount_gate
+from models.guards.gate import decision_is_sound
 from schemas.errors import EngineError, PricemakerError
 from schemas.outputs import DiscountOffered, PriceDecided
 from schemas.topics import DISCOUNTS, PRICES, PRICES_LATEST

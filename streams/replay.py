@@ -14,11 +14,11 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from models.context import Output
-from models.engine import PartitionEngine
-from models.exploration import MILLI
-from models.partition import MANIFEST_KEY
-from models.tile import Kernel
+from models.fold.context import Output
+from models.fold.engine import PartitionEngine
+from models.fold.partition import MANIFEST_KEY
+from models.kernel.tile import Kernel
+from models.pricing.exploration import MILLI
 from schemas import tape
 from schemas.errors import EngineError, InputError, ServiceError
 from schemas.state import Counts

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.engine import PartitionEngine
-from models.partition import AssessmentObserver, EpochObserver
+from models.fold.engine import PartitionEngine
+from models.fold.partition import AssessmentObserver, EpochObserver
 from schemas.codec import canonical
 from schemas.errors import InputError
 from schemas.events import rfc3339

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.baskets import Baskets, Listed, propose
+from models.demand.baskets import Baskets, Listed, propose
 from schemas import tape
 from schemas.errors import InputError
 from schemas.events import OrderPlaced, ProductListed, ProductRetired

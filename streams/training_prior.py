@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from models.history import EpochHistory
-from models.prior import prior_sha256
-from models.search_history import SearchHistory
-from models.training import TapeFacts, Trained, refreshed, train
+from models.demand.history import EpochHistory
+from models.demand.search_history import SearchHistory
+from models.prior.prior import prior_sha256
+from models.prior.training import TapeFacts, Trained, refreshed, train
 from schemas.errors import InputError
 from schemas.events import TrafficCounted
 from schemas.learned import DemandPrior

@@ -8,8 +8,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.simulator import Shop
-from models.simulator_tables import day_columns, product_columns
+from models.simulator.simulator import Shop
+from models.simulator.simulator_tables import day_columns, product_columns
 from schemas.errors import ServiceError
 
 PRODUCTS_SUFFIX, DAYS_SUFFIX = ".products.parquet", ".days.parquet"

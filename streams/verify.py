@@ -17,8 +17,8 @@ import orjson
 from confluent_kafka import Consumer
 from msgspec import Struct
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas import topics
 from schemas.errors import InputError
 from schemas.outputs import TapePosition

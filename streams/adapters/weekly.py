@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.epoch import EXPOSURE_DAYS_MIN, Features, Observation
+from models.demand.epoch import EXPOSURE_DAYS_MIN, Features, Observation
 from schemas.events import DAY_MS, time_ms
 
 WEEK_DAYS = 7

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from models.ledger import exceptions
+from models.pricing.ledger import exceptions
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 

@@ -162,7 +162,7 @@ def _named(families: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _families(settings: Any) -> list[dict[str, Any]]:
-    from models.cross_effects import effect
+    from models.demand.cross_effects import effect
     from streams.families import read_known
 
     known = read_known(settings)

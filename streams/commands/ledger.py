@@ -6,7 +6,7 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from models.ledger import By, ledger
+from models.pricing.ledger import By, ledger
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 

@@ -7,7 +7,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from models.pnl_alarm import ALARM_DAYS
+from models.pnl.pnl_alarm import ALARM_DAYS
 from schemas.errors import ConfigError, InputError
 from schemas.events import DAY_MS, rfc3339, time_ms
 from schemas.money import format_minor

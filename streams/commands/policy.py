@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from models.policy_check import Finding
+from models.guards.policy_check import Finding
 from schemas.errors import ConfigError, InputError
 from schemas.policy import policy_sha256
 from schemas.scopes import parse_policy
@@ -79,7 +79,7 @@ def diff_policy(
 
     Example: pricemaker policy diff policy.toml --from checkpoint.jsonl
     """
-    from models.policy_diff import summary
+    from models.pricing.policy_diff import summary
     from streams.policy_text import diff_text
 
     found = read_policy(file)
@@ -136,7 +136,7 @@ def publish_policy(
 def _ask(
     output: Output, config_file: Path | None, bootstrap: str | None, found: PolicyFile
 ) -> None:
-    from models.policy_diff import summary
+    from models.pricing.policy_diff import summary
     from streams.policy_text import diff_text
 
     engines = _engines(output, config_file, bootstrap, KAFKA)
@@ -204,13 +204,13 @@ def _engines(
 
 
 def _compared(engines: list[Any], found: PolicyFile) -> list[Any]:
-    from models.policy_diff import compare
+    from models.pricing.policy_diff import compare
 
     return [one for engine in engines for one in compare(engine, found.text)]
 
 
 def _subjects(engines: list[Any]) -> Any:
-    from models.partition import subject_of
+    from models.fold.partition import subject_of
 
     return tuple(
         subject_of(entry)

@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 import click
 
-from models.simulator import Shop
-from models.simulator_customers import DAY_MS
-from models.simulator_habit import CostPlusHabit
-from models.simulator_presets import EFFECTS, Preset, shop_settings
-from models.simulator_truth import ShopSettings
+from models.simulator.simulator import Shop
+from models.simulator.simulator_customers import DAY_MS
+from models.simulator.simulator_habit import CostPlusHabit
+from models.simulator.simulator_presets import EFFECTS, Preset, shop_settings
+from models.simulator.simulator_truth import ShopSettings
 from schemas.errors import ConfigError
 from schemas.topics import CONTROLS
 from streams.calendars import Calendar, calendar_table

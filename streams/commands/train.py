@@ -72,9 +72,9 @@ def prior(
 
     Example: pricemaker train prior events.jsonl.gz --out prior.json
     """
-    from models.history import EpochHistory
-    from models.prior import prior_sha256
-    from models.search_history import SearchHistory
+    from models.demand.history import EpochHistory
+    from models.demand.search_history import SearchHistory
+    from models.prior.prior import prior_sha256
     from streams.tape_sources import KAFKA
     from streams.training import TapeFold, write_document
     from streams.training_prior import keep_fresh, noting_searches, publish_prior, train_from
@@ -161,7 +161,7 @@ def _families_table(proposal: Any) -> Table:
 
 def _prior_table(trained: Any, known: str) -> Table:
     """Candidates by orders seen: mean log likelihood of an epoch of a held-out product, nats."""
-    from models.champion import ORDERS_SEEN
+    from models.prior.champion import ORDERS_SEEN
 
     record = trained.prior.training
     title = (

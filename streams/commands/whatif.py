@@ -9,7 +9,7 @@ import orjson
 from rich.console import Group
 from rich.table import Table
 
-from models.whatif import whatifs
+from models.pricing.whatif import whatifs
 from schemas.errors import InputError
 from streams import amounts
 from streams.config import load_settings

@@ -4,7 +4,7 @@ import sys
 
 import msgspec
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas.outputs import Alert, PriceDecided
 from tests.court.judge import failed_checks, judge
 from tests.court.players import decoded, in_memory

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from models.context import Output
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.context import Output
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from streams import admin
 from streams.embedded import PARTITIONS, EmbeddedBroker
 from streams.engines import PricingEngines

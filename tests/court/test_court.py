@@ -9,7 +9,7 @@ from functools import cache
 import msgspec
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from streams.engines import warm_kernel
 from streams.settings import Settings
 from tests.court import players, scenario

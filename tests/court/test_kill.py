@@ -5,8 +5,8 @@ from collections import defaultdict
 import orjson
 import pytest
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from tests.models.tapes import Record, Tape, at, policy
 
 PRODUCTS = 200

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from streams.engines import warm_kernel
 from tests.conftest import IN_CI
 from tests.crash.broker import JARS, Broker

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.simulator import Shop
-from models.simulator_habit import CostPlusHabit
-from models.simulator_truth import ShopSettings
+from models.simulator.simulator import Shop
+from models.simulator.simulator_habit import CostPlusHabit
+from models.simulator.simulator_truth import ShopSettings
 from schemas.events import rfc3339, time_ms
 from streams.event_files import event_key
 

@@ -6,8 +6,8 @@ It makes evidence of a flawless run, into which a test can then cut, and tapes f
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.codec import decode_event
 from schemas.errors import EventError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas.topics import SOURCES, TOPICS
 from tests.crash.broker import ROOT, Broker
 from tests.crash.evidence import Evidence

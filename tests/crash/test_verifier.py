@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from tests.crash.accounts import letters_of
 from tests.crash.evidence import Evidence, Record, Sample
 from tests.crash.feed import SECRET, feed

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.events import OperatorCommand
 from schemas.topics import SOURCES

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.history import Episodes
+from models.demand.history import Episodes
 
 EPOCHS = 20
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """A simulated shop by the day, fed to the fold's own learning: epochs of a day, ticks between."""
 
-from models import effects_book, market
-from models.partition import PartitionState
-from models.prior import DEFAULT_PRIOR, adapt, prior_sha256
-from models.world import Day, World, WorldSettings
+from models.demand import effects_book
+from models.fold import market
+from models.fold.partition import PartitionState
+from models.prior.prior import DEFAULT_PRIOR, adapt, prior_sha256
+from models.simulator.world import Day, World, WorldSettings
 from schemas.events import DAY_MS
 from schemas.learned import OpenEpoch
 from schemas.state import CatalogueEntry, SkuState

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from models.objective import Row
+from models.kernel.objective import Row
 from tests.models.numpy_objective import Problem
 
 

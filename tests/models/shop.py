@@ -4,8 +4,8 @@ import math
 import random
 from typing import NamedTuple
 
-from models.demand import learn
-from models.epoch import DAY_MS, Features, Observation
+from models.demand.demand import learn
+from models.demand.epoch import DAY_MS, Features, Observation
 from schemas.learned import DemandPosterior
 
 START = DemandPosterior(

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from models.engine import Batch, PartitionEngine
-from models.prior import DEFAULT_PRIOR, prior_sha256
-from models.simulator import Shop
-from models.simulator_truth import ShopSettings
-from models.tile import Kernel
+from models.fold.engine import Batch, PartitionEngine
+from models.kernel.tile import Kernel
+from models.prior.prior import DEFAULT_PRIOR, prior_sha256
+from models.simulator.simulator import Shop
+from models.simulator.simulator_truth import ShopSettings
 from schemas import tape
 from schemas.events import SOURCE_TYPES, EngineChanged, MoneyEvent, SkuEvent, rfc3339
 from schemas.outputs import Alert, DiscountOffered, PriceDecided

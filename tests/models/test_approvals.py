@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas.events import rfc3339
 from tests.models.tapes import NOTHING, Partition, Seen, at, event, policy
 
@@ -164,7 +164,7 @@ def test_an_answer_names_a_product_and_its_decision(fields) -> None:
 def test_what_waits_survives_a_restart_with_the_same_future(
     kernel: Kernel, shop: Partition
 ) -> None:
-    from models.engine import PartitionEngine
+    from models.fold.engine import PartitionEngine
 
     proposal = propose(shop).decision
     twin = PartitionEngine.restore(0, list(shop.stored.items()), kernel)

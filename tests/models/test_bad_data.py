@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.lessons import release
-from models.market import close_epoch
-from models.partition import PartitionState
-from models.tile import Kernel
+from models.fold.lessons import release
+from models.fold.market import close_epoch
+from models.fold.partition import PartitionState
+from models.kernel.tile import Kernel
 from schemas.codec import decode_event
 from schemas.errors import EventError
 from schemas.events import rfc3339

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from models.baskets import Baskets, Listed, lift, propose, signed
+from models.demand.baskets import Baskets, Listed, lift, propose, signed
 from schemas.errors import InputError
 from schemas.families import FamilyProposal
 
@@ -93,7 +93,7 @@ def test_lines_of_an_order_count_once() -> None:
 
 
 def test_too_many_orders_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr("models.baskets.ORDERS_MAX", 1)
+    monkeypatch.setattr("models.demand.baskets.ORDERS_MAX", 1)
     baskets = Baskets()
     baskets.add("o1", "A")
     with pytest.raises(InputError) as error:

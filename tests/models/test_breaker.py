@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from models.breaker import (
+from models.breaker.breaker import (
     CLOSED,
     DAY_MS,
     HALF_OPEN,

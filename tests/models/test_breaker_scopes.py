@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import moves
-from models.loop_gain import response
-from models.moves import Moved
-from models.tile import Kernel
+from models.breaker import moves
+from models.breaker.loop_gain import response
+from models.breaker.moves import Moved
+from models.kernel.tile import Kernel
 from schemas.policy import BreakerPolicy
 from schemas.state import BreakerState
 from tests.models.tapes import Partition, Record, Seen, at, policy

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from models import prior_fit
-from models.challenger_members import FEATURES, PosteriorMember, Rows, epoch_features
-from models.challengers import challenge, forecast
-from models.history import Episodes
-from models.search_history import SearchHistory
-from models.training import TapeFacts, train
+from models.demand.challenger_members import FEATURES, PosteriorMember, Rows, epoch_features
+from models.demand.challengers import challenge, forecast
+from models.demand.history import Episodes
+from models.demand.search_history import SearchHistory
+from models.prior import prior_fit
+from models.prior.training import TapeFacts, train
 from schemas.codec import canonical
 from schemas.learned import DemandPrior
 from tests.models.catalogues import EPOCHS, catalogue

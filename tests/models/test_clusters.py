@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models import clusters, prior_fit
-from models.history import Episodes
+from models.demand.history import Episodes
+from models.prior import clusters, prior_fit
 from schemas.codec import canonical
 from schemas.learned import DemandPrior
 from tests.models.catalogues import catalogue

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from models import coldstart
-from models.context import Request
-from models.pose import Posed, pose
-from models.prior import DEFAULT_PRIOR, adapt, prior_sha256
-from models.tile import Kernel
+from models.fold.context import Request
+from models.kernel.tile import Kernel
+from models.pricing.pose import Posed, pose
+from models.prior import coldstart
+from models.prior.prior import DEFAULT_PRIOR, adapt, prior_sha256
 from schemas.learned import AttributeEffect, CategoryEffect, DemandPosterior, DemandPrior
 from schemas.policy import Policy
 from schemas.state import Passport

@@ -21,11 +21,11 @@ from river import base
 
 import models
 import schemas.learned
-from models.cohorts import new_cohort, sell
-from models.demand_regressor import DemandRegressor
-from models.epoch import add_order, open_epoch
-from models.prior import DEFAULT_PRIOR, adapt
-from models.returns import ReturnRateModel
+from models.demand.demand_regressor import DemandRegressor
+from models.demand.epoch import add_order, open_epoch
+from models.prior.prior import DEFAULT_PRIOR, adapt
+from models.returns.cohorts import new_cohort, sell
+from models.returns.returns import ReturnRateModel
 from schemas.codec import canonical
 from schemas.learned import (
     AttributeEffect,

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models import cross_effects, demand, family_book
-from models.context import Output
-from models.cross_effects import PARTNERS_MAX, choose_partners, effect, learn
-from models.cross_prior import (
+from models.demand import cross_effects, demand
+from models.demand.cross_effects import PARTNERS_MAX, choose_partners, effect, learn
+from models.demand.cross_prior import (
     COMPLEMENT,
     SUBSTITUTE,
     UNRELATED,
@@ -20,12 +19,14 @@ from models.cross_prior import (
     used,
     used_effects,
 )
-from models.engine import PartitionEngine
-from models.epoch import Features, Observation
-from models.family_world import WITHOUT, FamilySettings, FamilyWorld
-from models.partition import PartitionState
-from models.prior import DEFAULT_PRIOR, adapt
-from models.tile import Kernel
+from models.demand.epoch import Features, Observation
+from models.family import family_book
+from models.fold.context import Output
+from models.fold.engine import PartitionEngine
+from models.fold.partition import PartitionState
+from models.kernel.tile import Kernel
+from models.prior.prior import DEFAULT_PRIOR, adapt
+from models.simulator.family_world import WITHOUT, FamilySettings, FamilyWorld
 from schemas.events import DAY_MS
 from schemas.learned import CrossEffects, DemandPosterior
 from schemas.state import CatalogueEntry

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import channels, day_effects, effects_book, following, searches
-from models.context import Request
-from models.day_effects import DayFactors, in_use, learn_day
-from models.market_effects import new_effects
-from models.partition import PartitionState
-from models.pose import Posed, pose
-from models.tile import Kernel
-from models.world import WorldSettings
-from models.world_truth import Draws
+from models.demand import channels, day_effects, effects_book, following, searches
+from models.demand.day_effects import DayFactors, in_use, learn_day
+from models.demand.market_effects import new_effects
+from models.fold.context import Request
+from models.fold.partition import PartitionState
+from models.kernel.tile import Kernel
+from models.pricing.pose import Posed, pose
+from models.simulator.world import WorldSettings
+from models.simulator.world_truth import Draws
 from schemas.effects import (
     ChannelEffects,
     DayEffects,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.prior import DEFAULT_PRIOR, prior_sha256
-from models.tile import Evaluation, Kernel
+from models.kernel.tile import Evaluation, Kernel
+from models.prior.prior import DEFAULT_PRIOR, prior_sha256
 from schemas.events import rfc3339
 from schemas.outputs import BreakerView, DecisionRecord, PriceDecided
 from schemas.scopes import parse_policy

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.demand import (
+from models.demand.demand import (
     DEFAULT_SETTINGS,
     elasticity_interval,
     expected_orders,
@@ -23,8 +23,8 @@ from models.demand import (
     units_cap,
     upper_expected_orders,
 )
-from models.demand_regressor import DemandRegressor
-from models.epoch import DAY_MS, Features, Observation
+from models.demand.demand_regressor import DemandRegressor
+from models.demand.epoch import DAY_MS, Features, Observation
 from schemas.codec import canonical
 from schemas.learned import DemandPosterior, is_positive_definite
 from tests.models.shop import (

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.demand import DemandSettings, learn
-from models.demand_batch import BLOCK_ROWS, learn_many
-from models.epoch import DAY_MS, Features, Observation
+from models.demand.demand import DemandSettings, learn
+from models.demand.demand_batch import BLOCK_ROWS, learn_many
+from models.demand.epoch import DAY_MS, Features, Observation
 from schemas.learned import DemandPosterior
 from tests.models.shop import START
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Group
 
-from models import channels, discount_gate
-from models.context import Output
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.demand import channels
+from models.fold.context import Output
+from models.fold.engine import PartitionEngine
+from models.guards import discount_gate
+from models.kernel.tile import Kernel
 from schemas.codec import canonical
 from schemas.effects import ChannelEffects
 from schemas.learned import ReturnLevel

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from river.drift import PageHinkley
 
-from models import drift
-from models.demand import learn
-from models.epoch import DAY_MS, Features, Observation
-from models.surprise import Surprise, surprise
-from models.tile import Kernel
+from models.demand import drift
+from models.demand.demand import learn
+from models.demand.epoch import DAY_MS, Features, Observation
+from models.demand.surprise import Surprise, surprise
+from models.kernel.tile import Kernel
 from schemas.codec import canonical
 from schemas.learned import DemandPosterior, DriftSums, is_positive_definite
 from schemas.policy import LearningPolicy

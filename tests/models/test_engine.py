@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.context import Output
-from models.engine import PartitionEngine
-from models.partition import PACKED
-from models.tile import Kernel
+from models.fold.context import Output
+from models.fold.engine import PartitionEngine
+from models.fold.partition import PACKED
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.errors import EngineError
 from schemas.events import rfc3339

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.ensemble import DISPERSIONS, LOSS_MAX, EnsembleSettings, Pool
+from models.demand.ensemble import DISPERSIONS, LOSS_MAX, EnsembleSettings, Pool
 
 ROWS = 12
 USUAL = np.log(np.linspace(2.0, 9.0, ROWS))

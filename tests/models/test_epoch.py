@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models.epoch import (
+from models.demand.epoch import (
     DAY_MS,
     Features,
     Observation,

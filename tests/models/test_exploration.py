@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from models import exploration
-from models.partition import PartitionState
-from models.tile import Kernel
+from models.fold.partition import PartitionState
+from models.kernel.tile import Kernel
+from models.pricing import exploration
 from schemas.state import ExplorationLedger, SkuState
 from tests.models.tapes import Partition, at, policy
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from models import gate
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.guards import gate
+from models.kernel.tile import Kernel
 from schemas.outputs import PriceDecided
 from tests.models.tapes import Partition, at, keep, policy, seen
 

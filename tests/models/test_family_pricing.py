@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks.families import bouquets, brute_force, random_family
-from models.family_bound import bounded
-from models.family_demand import BudgetGroup, Budgets, curvature, gradient, profits
-from models.family_ladders import Link
-from models.family_pricing import family_of, joint_optimum
-from models.family_profit import Floats, Member, earned, own_log
+from models.family.family_bound import bounded
+from models.family.family_demand import BudgetGroup, Budgets, curvature, gradient, profits
+from models.family.family_ladders import Link
+from models.family.family_pricing import family_of, joint_optimum
+from models.family.family_profit import Floats, Member, earned, own_log
 
 PLAIN = Member(
     weight=1000.0, demand_per_day=5.0, elasticity=-2.0, unit_cost=0.4, return_cost=0.0,

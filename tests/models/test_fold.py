@@ -9,10 +9,10 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
-from models.context import Output
-from models.fold import DIGEST_BYTES, RECENT_EVENTS
-from models.prior import DEFAULT_PRIOR, prior_sha256
-from models.tile import Kernel
+from models.fold.context import Output
+from models.fold.fold import DIGEST_BYTES, RECENT_EVENTS
+from models.kernel.tile import Kernel
+from models.prior.prior import DEFAULT_PRIOR, prior_sha256
 from schemas import tape
 from schemas.codec import canonical, packed
 from schemas.events import rfc3339

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models import gate, gate_reductions, guards
-from models.gate_rules import GateRules
-from models.guards import GuardInputs
-from models.tile import Kernel
+from models.guards import gate, gate_reductions, guards
+from models.guards.gate_rules import GateRules
+from models.guards.guards import GuardInputs
+from models.kernel.tile import Kernel
 from schemas.events import CostChanged, ProductListed, ProductRetired, PromotionScheduled
 from schemas.outputs import BreakerView, PriceDecided
 from schemas.policy import EmergencyCap, GuardPolicy, MarketPolicy, Policy

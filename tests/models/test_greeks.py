@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.greeks import Greeks, to_minor
-from models.tile import Evaluation, Kernel
+from models.kernel.greeks import Greeks, to_minor
+from models.kernel.tile import Evaluation, Kernel
 from tests.models import numpy_objective
 from tests.models.numpy_objective import Problem
 from tests.models.problems import plain, problems, random_goal, random_problem, to_row

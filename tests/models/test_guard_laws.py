@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.outputs import PriceDecided
 from tests.models.tapes import Partition, at, policy

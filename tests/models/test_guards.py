@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.guards import (
+from models.guards.guards import (
     Bound,
     Feasible,
     GuardInputs,

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from models.ledger import charges, exceptions, kind_of_hold, ledger, left_on_table
-from models.tile import Kernel
+from models.kernel.tile import Kernel
+from models.pricing.ledger import charges, exceptions, kind_of_hold, ledger, left_on_table
 from schemas.outputs import Clamp, PriceDecided, Step
 from tests.models.tapes import Partition, at, policy
 

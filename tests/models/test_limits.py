@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import adaptive_step
-from models.adaptive_step import Steps, local_elasticity, longest
-from models.guards import Feasible, Rounding, ends_well, round_price
-from models.ladders import Ratios, _above, _below
-from models.objective import PADDING, Row
-from models.tile import Kernel
+from models.family.ladders import Ratios, _above, _below
+from models.guards import adaptive_step
+from models.guards.adaptive_step import Steps, local_elasticity, longest
+from models.guards.guards import Feasible, Rounding, ends_well, round_price
+from models.kernel.objective import PADDING, Row
+from models.kernel.tile import Kernel
 from schemas.policy import AdaptiveStep
 from tests.models.tapes import Partition, Seen, at, policy
 
@@ -143,7 +143,7 @@ def test_margin_falls_by_its_tolerance_and_no_more() -> None:
 
 def test_the_local_elasticity_is_the_slope_of_demand() -> None:
     row = ROW._replace(rival_omega=2.0, rival_price=0.98, rival_tau=0.03)
-    from models.limits import units_per_day
+    from models.guards.limits import units_per_day
 
     slope = (
         math.log(units_per_day(row, math.exp(1e-6))) - math.log(units_per_day(row, math.exp(-1e-6)))

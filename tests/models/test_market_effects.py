@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import effects_book, market_effects
-from models.demand import DEFAULT_SETTINGS, learn
-from models.epoch import Features, Observation
-from models.objective import PADDING, fixed_parts, terms
-from models.partition import PartitionState
-from models.pooled import effect, inverse, known_share, settled
-from models.world import WorldSettings
+from models.demand import effects_book, market_effects
+from models.demand.demand import DEFAULT_SETTINGS, learn
+from models.demand.epoch import Features, Observation
+from models.demand.pooled import effect, inverse, known_share, settled
+from models.fold.partition import PartitionState
+from models.kernel.objective import PADDING, fixed_parts, terms
+from models.simulator.world import WorldSettings
 from schemas.codec import canonical
 from schemas.effects import CategoryEffects, Effect, MarketMemory
 from tests.models.effects_shop import learn_history

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.elementary import log1p, log1p_ratio, softplus
-from models.objective import TIE_BREAK, counted_sales, weights
-from models.tile import Kernel
+from models.kernel.elementary import log1p, log1p_ratio, softplus
+from models.kernel.objective import TIE_BREAK, counted_sales, weights
+from models.kernel.tile import Kernel
 from tests.models import numpy_objective
 from tests.models.problems import plain, problems, random_goal, random_problem, to_row
 

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from models import valuation
-from models.objective import PADDING, Row
-from models.pnl import INPUT_TERMS, TERMS, Change, Valuation, explain, valuation_of
-from models.tile import Kernel
+from models.kernel import valuation
+from models.kernel.objective import PADDING, Row
+from models.kernel.tile import Kernel
+from models.pnl.pnl import INPUT_TERMS, TERMS, Change, Valuation, explain, valuation_of
 from tests.models.tapes import Partition, at
 
 BASE = PADDING._replace(

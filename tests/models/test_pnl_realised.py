@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.objective import PADDING, Row
-from models.pnl_realised import Day, Quote, censored, expected, margin_minor
-from models.tile import Kernel
+from models.kernel.objective import PADDING, Row
+from models.kernel.tile import Kernel
+from models.pnl.pnl_realised import Day, Quote, censored, expected, margin_minor
 
 ROW: Row = PADDING._replace(
     unit_cost=0.5, demand_per_day=4.0, elasticity=-2.0, kept_share=0.8, return_cost=0.1,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.policy_check import findings
+from models.guards.policy_check import findings
 from schemas.policy import DEFAULT_POLICY_TEXT
 from schemas.scopes import Subject, parse_policy
 

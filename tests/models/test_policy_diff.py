@@ -5,8 +5,8 @@ from collections import Counter
 import msgspec
 import pytest
 
-from models.policy_diff import MoveCount, compare, summary
-from models.tile import Kernel
+from models.kernel.tile import Kernel
+from models.pricing.policy_diff import MoveCount, compare, summary
 from schemas.errors import FieldError
 from tests.models.tapes import Partition, at, policy
 

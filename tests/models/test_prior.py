@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models.demand import DemandSettings, learn
-from models.empirical_bayes import Member, refresh
-from models.epoch import Features, Observation
-from models.prior import DEFAULT_PRIOR, adapt, exchange, inherit, prior_sha256
+from models.demand.demand import DemandSettings, learn
+from models.demand.epoch import Features, Observation
+from models.prior.empirical_bayes import Member, refresh
+from models.prior.prior import DEFAULT_PRIOR, adapt, exchange, inherit, prior_sha256
 from schemas.codec import canonical
 from schemas.events import DAY_MS
 from schemas.learned import (

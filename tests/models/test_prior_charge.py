@@ -2,11 +2,11 @@
 
 import pytest
 
-from models import exploration
-from models.context import Request
-from models.pose import Posed, pose
-from models.prior_charge import charge_minor
-from models.tile import Kernel
+from models.fold.context import Request
+from models.guards.prior_charge import charge_minor
+from models.kernel.tile import Kernel
+from models.pricing import exploration
+from models.pricing.pose import Posed, pose
 from tests.models.tapes import Partition, at, policy
 from tests.models.test_promotions import promote
 

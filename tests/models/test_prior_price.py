@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from models import prior_price
-from models.prior_price import MarketRule
+from models.guards import prior_price
+from models.guards.prior_price import MarketRule
 from schemas.codec import packed
 from schemas.state import PriceWindow, Promotion
 from schemas.time_zones import day_start_ms, local_date, zone_of_rule

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas.events import rfc3339
 from schemas.outputs import PriceDecided
 from schemas.prior_prices import PriorPriceView

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.liability import MarkedCohort
-from models.tile import Kernel
-from models.toxicity import NONE_YET, ORDERS_MIN, Toxicity, last_move, toxicity
+from models.kernel.tile import Kernel
+from models.returns.liability import MarkedCohort
+from models.returns.toxicity import NONE_YET, ORDERS_MIN, Toxicity, last_move, toxicity
 from schemas.events import DAY_MS
 from schemas.outputs import MarketMakerView, PriceDecided
 from schemas.state import PriceMove

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.cohorts import Lesson, give_back, new_cohort, order_line_hash, sale, sell
-from models.liability import Liability, ReturnCosts, liability, mark
-from models.logistic import LEVEL, PosteriorLogistic, WeightPrior
-from models.return_curve import curve, probability_positive, product_rate, shrunk
-from models.return_delays import NO_DELAYS, delay_shares, learn_delays, share_by_age
-from models.return_factors import FactorRates
-from models.return_features import Sale
-from models.returns import ReturnRateModel, Slope
+from models.returns.cohorts import Lesson, give_back, new_cohort, order_line_hash, sale, sell
+from models.returns.liability import Liability, ReturnCosts, liability, mark
+from models.returns.logistic import LEVEL, PosteriorLogistic, WeightPrior
+from models.returns.return_curve import curve, probability_positive, product_rate, shrunk
+from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays, share_by_age
+from models.returns.return_factors import FactorRates
+from models.returns.return_features import Sale
+from models.returns.returns import ReturnRateModel, Slope
 from schemas.events import DAY_MS
 from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.cohorts import (
+from models.demand.epoch import DAY_MS
+from models.returns.cohorts import (
     COHORT_LINES_MAX,
     Cancelled,
     Lesson,
@@ -27,17 +28,10 @@ from models.cohorts import (
     sale,
     sell,
 )
-from models.epoch import DAY_MS
-from models.return_curve import (
-    ReturnCurve,
-    curve,
-    learn_level,
-    level_ratio,
-    shrunk,
-)
-from models.return_delays import share_by_age
-from models.return_features import Sale
-from models.returns import FEATURES_MAX, ReturnRateModel, ReturnSnapshot, Slope
+from models.returns.return_curve import ReturnCurve, curve, learn_level, level_ratio, shrunk
+from models.returns.return_delays import share_by_age
+from models.returns.return_features import Sale
+from models.returns.returns import FEATURES_MAX, ReturnRateModel, ReturnSnapshot, Slope
 from schemas.codec import canonical
 from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel, ReturnPool
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from models.search_history import DAYS_MAX, SearchHistory
+from models.demand.search_history import DAYS_MAX, SearchHistory
 from schemas.events import TrafficCounted
 from tests.models.catalogues import catalogue
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.simulator import Shop
-from models.simulator_events import BAD_KINDS, TimeText
-from models.simulator_habit import STEP_LN_MAX, CostPlusHabit
-from models.simulator_tables import best_ln_price, profit_per_day_minor
-from models.simulator_truth import WORLD, ShopSettings, Truth, draw_truth, world_settings
-from models.world import World, WorldSettings
-from models.world_truth import NEVER, Draws
+from models.simulator.simulator import Shop
+from models.simulator.simulator_events import BAD_KINDS, TimeText
+from models.simulator.simulator_habit import STEP_LN_MAX, CostPlusHabit
+from models.simulator.simulator_tables import best_ln_price, profit_per_day_minor
+from models.simulator.simulator_truth import WORLD, ShopSettings, Truth, draw_truth, world_settings
+from models.simulator.world import World, WorldSettings
+from models.simulator.world_truth import NEVER, Draws
 from schemas.codec import decode_event
 from schemas.errors import ConfigError, EventError
 from schemas.events import rfc3339

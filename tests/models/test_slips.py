@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas.outputs import Alert
 from tests.models.tapes import Partition, Seen, at
 

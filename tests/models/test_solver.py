@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from models.objective import PADDING, Row
-from models.solver import GRID_POINTS
-from models.tile import Kernel
+from models.kernel.objective import PADDING, Row
+from models.kernel.solver import GRID_POINTS
+from models.kernel.tile import Kernel
 from tests.models import numpy_objective
 from tests.models.numpy_objective import Problem
 from tests.models.problems import plain, problems, random_problem, to_row

@@ -4,10 +4,10 @@ import msgspec
 import orjson
 import pytest
 
-from models.engine import PartitionEngine
-from models.simulator import Shop
-from models.simulator_truth import ShopSettings
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
+from models.simulator.simulator import Shop
+from models.simulator.simulator_truth import ShopSettings
 from schemas.codec import packed
 from schemas.errors import EngineError
 from schemas.state import SkuState, Stock, Traffic

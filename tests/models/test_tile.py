@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.objective import Row
-from models.tile import PRICES, TILE, Evaluation, Floats, Kernel, engine_fingerprint
+from models.kernel.objective import Row
+from models.kernel.tile import PRICES, TILE, Evaluation, Floats, Kernel, engine_fingerprint
 from tests.models.problems import random_goal, random_problem, to_row
 
 COUNT = 700  # three tiles, the last one part full

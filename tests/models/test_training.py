@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models import champion, prior_fit, training
-from models.epoch import Features, Observation, open_epoch
-from models.history import Episodes, EpochHistory, sku_digest
-from models.maml import MamlSettings, meta_train
-from models.prior import DEFAULT_PRIOR
-from models.tile import Kernel
-from models.world import World, WorldSettings
+from models.demand.epoch import Features, Observation, open_epoch
+from models.demand.history import Episodes, EpochHistory, sku_digest
+from models.kernel.tile import Kernel
+from models.prior import champion, prior_fit, training
+from models.prior.maml import MamlSettings, meta_train
+from models.prior.prior import DEFAULT_PRIOR
+from models.simulator.world import World, WorldSettings
 from schemas.codec import canonical
 from schemas.learned import CategoryEffect, DemandPrior
 from schemas.state import CatalogueEntry

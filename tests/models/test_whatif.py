@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tile import Kernel
-from models.whatif import STEPS, whatif, whatifs
+from models.kernel.tile import Kernel
+from models.pricing.whatif import STEPS, whatif, whatifs
 from schemas.errors import FieldError
 from tests.models import numpy_objective
 from tests.models.numpy_objective import Problem

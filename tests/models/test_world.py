@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.world import LN_PRICE_MAX, LN_PRICE_MIN, Day, World, WorldSettings, _poisson, kink
-from models.world_truth import NEVER
+from models.simulator.world import (
+    LN_PRICE_MAX,
+    LN_PRICE_MIN,
+    Day,
+    World,
+    WorldSettings,
+    _poisson,
+    kink,
+)
+from models.simulator.world_truth import NEVER
 from schemas.errors import ConfigError
 
 SMALL = WorldSettings(products=120, categories=6, unseen_categories=1, orders_per_day_median=4.0)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.partition import PolicyRecord
+from models.fold.partition import PolicyRecord
 from schemas.codec import canonical
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.learned import DemandPrior, ReturnCohort, ReturnPool

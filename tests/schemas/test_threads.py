@@ -7,7 +7,7 @@ SCRIPT = """
 import sys, threading
 
 sys.setswitchinterval(1e-6)
-from models.partition import PartitionState
+from models.fold.partition import PartitionState
 from schemas.scopes import parse_policy
 
 TEXT = "guards = {tick_minor = 5}"

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.prior import DEFAULT_PRIOR
+from models.prior.prior import DEFAULT_PRIOR
 from schemas.errors import InputError
 from schemas.scopes import Subject, parse_policy
 from schemas.state import CatalogueEntry

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas.events import Scope
 from streams import controls
 from streams.breaker_state import BreakerLine, SwitchLine, status_of

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from models.simulator import Shop
-from models.simulator_presets import shop_settings
+from models.simulator.simulator import Shop
+from models.simulator.simulator_presets import shop_settings
 from streams.cli import cli
 from streams.config import load_settings
 from streams.engines import PricingEngines, warm_kernel

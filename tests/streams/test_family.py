@@ -7,10 +7,10 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from models.baskets import propose
-from models.demand import expected_orders
-from models.epoch import Features
-from models.tile import Kernel
+from models.demand.baskets import propose
+from models.demand.demand import expected_orders
+from models.demand.epoch import Features
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.codec import canonical, decode_event
 from schemas.errors import InputError

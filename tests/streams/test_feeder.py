@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from models.simulator import Shop
-from models.simulator_truth import ShopSettings
+from models.simulator.simulator import Shop
+from models.simulator.simulator_truth import ShopSettings
 from schemas import tape
 from schemas.errors import ServiceError
 from schemas.tape import Source

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas.topics import CONTROLS, TAPE
 from streams.engines import PricingEngines
 from streams.kill_switch import KillSwitch, Part, withheld

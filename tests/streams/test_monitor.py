@@ -5,7 +5,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas.events import BreakerTripped
 from streams.engines import PricingEngines
 from streams.monitor import Monitor, WholeCatalogue

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from aiokafka.partitioner import murmur2
 
-from models.gate import decision_is_sound
+from models.guards.gate import decision_is_sound
 from schemas.errors import PricemakerError
 from streams.outbox import Fenced, GateBreach, IntakeOutbox, OutboxFailed, Send, TransactionalOutbox
 from streams.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.pnl import Asked, closed_loop, explained, residuals
-from models.tile import Kernel
+from models.kernel.tile import Kernel
 from schemas import tape
 from schemas.codec import canonical
 from streams.cli import cli

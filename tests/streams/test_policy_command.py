@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from models.engine import PartitionEngine
-from models.tile import Kernel
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas.codec import canonical
 from schemas.events import OperatorCommand, PolicyPublished, Scope
 from schemas.policy import policy_sha256

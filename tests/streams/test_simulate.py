@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from models.simulator import Shop
-from models.simulator_habit import CostPlusHabit
-from models.simulator_presets import EFFECTS, shop_settings
-from models.simulator_tables import day_columns, product_columns
+from models.simulator.simulator import Shop
+from models.simulator.simulator_habit import CostPlusHabit
+from models.simulator.simulator_presets import EFFECTS, shop_settings
+from models.simulator.simulator_tables import day_columns, product_columns
 from streams.cli import cli
 from streams.event_files import read_events
 from streams.tape_builder import TapeBuilder

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.simulator import Shop
-from models.simulator_events import BAD_KINDS, bad_event
-from models.simulator_truth import ShopSettings
+from models.simulator.simulator import Shop
+from models.simulator.simulator_events import BAD_KINDS, bad_event
+from models.simulator.simulator_truth import ShopSettings
 from schemas import tape
 from schemas.events import rfc3339
 from schemas.tape import Source

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from models.history import EpochHistory
-from models.prior import DEFAULT_PRIOR, prior_sha256
+from models.demand.history import EpochHistory
+from models.prior.prior import DEFAULT_PRIOR, prior_sha256
 from schemas.codec import canonical
 from schemas.events import PriorPublished
 from schemas.learned import DemandPrior

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from models.simulator import Shop
-from models.simulator_truth import ShopSettings
-from models.tile import Kernel
+from models.kernel.tile import Kernel
+from models.simulator.simulator import Shop
+from models.simulator.simulator_truth import ShopSettings
 from schemas.topics import PRICES, STATE, TAPE
 from streams import admin
 from streams.cli import cli

@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 import pytest
 
-from models import demand
-from models.prior import DEFAULT_PRIOR, adapt
+from models.demand import demand
+from models.prior.prior import DEFAULT_PRIOR, adapt
 from schemas.events import DAY_MS, rfc3339
 from streams.adapters.online_retail import Assumptions, Converter
 from streams.adapters.rows import NO_MATCH, ORDER, Row

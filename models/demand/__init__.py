@@ -1,0 +1,1 @@
+"""Demand: elasticity with uncertainty, what else moves sales, and other forecasters."""

@@ -1,0 +1,1 @@
+"""Families: products that sell or eat each other, priced together."""

@@ -1,0 +1,1 @@
+"""The fold: what tape records do to the state of their partition."""

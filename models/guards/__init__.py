@@ -1,0 +1,1 @@
+"""Guards and the publisher gate: limits that no price may cross."""

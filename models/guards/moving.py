@@ -1,0 +1,44 @@
+"""Whether a price moves at all: the no-change band and the smallest step that buyers notice."""
+
+from models.guards import guards
+from models.kernel.tile import Evaluation
+from models.pricing.path import EXPLORATION, PricePath
+from models.pricing.pose import Posed
+
+WITHIN_BAND = "within the no-change band"
+TOO_SMALL = "smaller than the smallest step that buyers notice"
+FORCED_SMALL = "smaller than the smallest step, as a guard demands"
+
+
+def stays(posed: Posed, path: PricePath, at: Evaluation) -> bool:
+    """Whether the move gains less than a change costs, so that the present price stays.
+
+    ``at`` was evaluated with the previous price last but one and the wanted price last.
+    """
+    previous = posed.state.published_minor
+    if previous is None or not at.finite:
+        return False
+    if posed.request.approval is not None or is_forced(posed, path, previous):
+        return False
+    if is_unseen(posed, path, previous):
+        return True
+    if path.aim == EXPLORATION:
+        return False
+    gain = at.objectives[-1] - at.objectives[-2]
+    cost = posed.policy.decision.change_cost_profit_share * abs(at.objectives[-1])
+    return previous == path.wanted_minor or gain <= cost
+
+
+def is_forced(posed: Posed, path: PricePath, previous_minor: int) -> bool:
+    """Whether the present price may not stay: a guard does not allow it, or how it ends."""
+    if not posed.allowed.low_minor <= previous_minor <= posed.allowed.high_minor:
+        return True
+    if path.ending_gave_way:
+        return previous_minor % posed.policy.guards.tick_minor != 0
+    return not guards.ends_well(previous_minor, guards.rounding_of(posed.policy.guards))
+
+
+def is_unseen(posed: Posed, path: PricePath, previous_minor: int) -> bool:
+    """Whether buyers would not notice the move: smaller than the smallest step of any place."""
+    least = max(place.guards.step_ratio_min for place in posed.placed)
+    return 0 < abs(path.wanted_minor - previous_minor) < least * previous_minor

@@ -1,0 +1,1 @@
+"""The compiled pricing kernels: objective, search, Greeks."""

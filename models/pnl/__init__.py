@@ -1,0 +1,1 @@
+"""P&L explain: why expected and realised profit changed."""

@@ -1,0 +1,1 @@
+"""Cold start: what is believed of a product before its orders, and how that is learned."""

@@ -1,0 +1,307 @@
+"""Return rate of a sold unit: two pooled models, their average, and its calibration.
+
+One logistic model in log odds (River, `models.returns.logistic`) and one product of factors
+(`models.returns.return_factors`) of one tape partition learn the same lessons of
+`models.returns.cohorts`, at day ticks only. Their average in log odds is recalibrated on closed
+cohorts. A product's own level and the curve that pricing gets stand in
+`models.returns.return_curve`.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import fsum
+from typing import Any, NamedTuple
+
+from river import base
+
+from models.returns.cohorts import Lesson
+from models.returns.logistic import (
+    LEVEL,
+    Posterior,
+    PosteriorLogistic,
+    WeightPrior,
+    log_odds,
+    sigmoid,
+)
+from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays
+from models.returns.return_factors import RATE_MAX, RATE_MIN, FactorRates
+from models.returns.return_features import BIN, Sale, clip_ln
+from schemas.learned import ReturnPool
+
+PRIOR_RATE = 0.1  # until returns are seen; a common order of size for general merchandise
+PRIORS = {  # of log odds; a walk of 1e-4 a day is a sd of 0.19 a year
+    LEVEL: WeightPrior(0.0, 0.5**2, 1e-4),
+    "category": WeightPrior(0.0, 0.4**2, 2e-5),
+    "segment": WeightPrior(0.0, 0.4**2, 2e-5),
+    "month": WeightPrior(0.0, 0.2**2, 2e-5),
+    "price": WeightPrior(0.0, 1.0, 1e-4),
+    "price_category": WeightPrior(0.0, 0.3**2, 2e-5),
+    "rival": WeightPrior(0.0, 0.5**2, 1e-4),
+}
+DENSE = (LEVEL, "price", "rival")
+CALIBRATION_PRIORS = {
+    LEVEL: WeightPrior(0.0, 0.1**2, 1e-5),
+    "log_odds": WeightPrior(1.0, 0.1**2, 1e-5),  # stays above 0.6: the order of rates stays
+}
+CALIBRATION_DENSE = (LEVEL, "log_odds")
+CALIBRATION_BIN = 0.2  # of log odds: closed cohorts of one are summed at their mean
+FEATURES_MAX = 4096
+WEIGHT_MIN = 1e-9  # of a lesson in the mean price of its group
+
+
+class Slope(NamedTuple):
+    """Posterior of d logit R / d ln P: its mean and sd, normal."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnSnapshot:
+    """The pooled models as of a day tick; nothing changes it.
+
+    ``weights`` and ``posterior``: of the logistic model. ``calibration``: (shift, slope) of log
+    odds around ``intercept``. ``delay_shares``: share of returns that come by each age of
+    ``DELAY_DAYS``.
+    """
+
+    intercept: float
+    weights: Mapping[str, float]
+    posterior: Posterior
+    factors: FactorRates
+    calibration: tuple[float, float]
+    delay_shares: tuple[float, ...]
+    _kinds: dict[tuple[str | None, str | None, int | None], tuple[float, float, float]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    _bins: dict[tuple[str, int], float] = field(default_factory=dict, repr=False, compare=False)
+    _slopes: dict[tuple[str | None, bool], Slope] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def logits(self, sale: Sale) -> tuple[float, float]:
+        """Log odds by the logistic model and by the product of factors, each alone.
+
+        An unseen category or segment is average.
+        """
+        category, segment, month, ln_price, ln_rival = sale
+        kinds = self._kinds.get((category, segment, month))
+        if kinds is None:  # the cohorts of a day share a few of them
+            kinds = self._kinds[category, segment, month] = self._of_kinds(sale)
+        logit, slope, product = kinds
+        price = clip_ln(ln_price)
+        logit += slope * price
+        product *= self._of_bin("price", price)
+        if ln_rival is not None:
+            rival = clip_ln(ln_rival)
+            logit += self.weights.get("rival", 0.0) * rival
+            product *= self._of_bin("rival", rival)
+        return logit, log_odds(min(max(product, RATE_MIN), RATE_MAX))
+
+    def _of_bin(self, kind: str, clipped: float) -> float:
+        """The factor of a clipped log price ratio's bin; a snapshot is asked for few, often."""
+        place = kind, round(clipped / BIN)
+        found = self._bins.get(place)
+        if found is None:
+            found = self._bins[place] = self.factors.value(f"{kind}={place[1]}")
+        return found
+
+    def average_logit(self, sale: Sale) -> float:
+        """Log odds of the two models' average, before calibration."""
+        logistic, factors = self.logits(sale)
+        return 0.5 * (logistic + factors)
+
+    def rate(self, sale: Sale) -> float:
+        """Return rate, above 0 and below 1."""
+        shift, slope = self.calibration
+        return sigmoid(self.intercept + shift + slope * (self.average_logit(sale) - self.intercept))
+
+    def _of_kinds(self, sale: Sale) -> tuple[float, float, float]:
+        """Log odds at the reference price, slope in log price, and product of factors."""
+        names, weights = sale.kinds(), self.weights
+        logit = self.intercept + fsum(weights.get(name, 0.0) for name in names)
+        return logit, self.slope(sale.category, rival=False).mean, self.factors.product(names)
+
+    def variance(self, sale: Sale) -> float:
+        """Posterior variance of the log odds."""
+        return self.posterior.variance(sale.row())
+
+    def slope(self, category: str | None, *, rival: bool) -> Slope:
+        """d logit R / d ln P where the rival, if there is one, keeps its price.
+
+        The category's own part is pooled; without a category it is the average slope. A rival's
+        ln(P_c / P) falls as P rises.
+        """
+        known = self._slopes.get((category, rival))
+        if known is not None:
+            return known
+        along = {"price": 1.0}
+        if category is not None:
+            along[f"price_category={category}"] = 1.0
+        if rival:
+            along["rival"] = -1.0
+        mean = fsum(self.weights.get(name, 0.0) * value for name, value in along.items())
+        found = Slope(mean, self.posterior.variance(along) ** 0.5)
+        self._slopes[category, rival] = found
+        return found
+
+
+class ReturnRateModel(base.Classifier):
+    """Probability that a sold unit comes back.
+
+    Rows have ``ln_price``, ln(P / P_ref), and may have ``category``, ``segment``, ``month`` and
+    ``ln_rival``, ln(P_c / P). What is absent is of unknown kind: it has the average effect and
+    teaches nothing about it. A row without ``ln_price`` is not learned, and is predicted at the
+    reference price.
+
+    Parameters
+    ----------
+    prior_rate
+        Return rate before anything was learned, above 0 and below 1.
+
+    Examples
+    --------
+    >>> model = ReturnRateModel(prior_rate=0.1)
+    >>> row = {"category": "shoes", "segment": "all", "ln_price": 0.0}
+    >>> for unit in range(200):
+    ...     model.learn_one(row, unit % 10 < 3)
+    >>> round(model.predict_proba_one(row)[True], 2)
+    0.28
+    """
+
+    def __init__(self, prior_rate: float = PRIOR_RATE):
+        if not 0.0 < prior_rate < 1.0:
+            raise ValueError(f"prior_rate was {prior_rate}; expected above 0 and below 1")
+        self.prior_rate = prior_rate
+        self._intercept = log_odds(prior_rate)
+        self._logistic = PosteriorLogistic(self._intercept, PRIORS, DENSE)
+        self._factors = FactorRates(prior_rate)
+        self._calibrator = PosteriorLogistic(self._intercept, CALIBRATION_PRIORS, CALIBRATION_DENSE)
+        self._delays = list(NO_DELAYS)
+
+    @classmethod
+    def restore(cls, pool: ReturnPool) -> "ReturnRateModel":
+        """Return the model whose `state` was ``pool``; its future is identical to the byte."""
+        model = cls(pool.prior_rate)
+        model._logistic.restore(pool.logistic)
+        model._calibrator.restore(pool.calibration)
+        model._factors = FactorRates(
+            pool.prior_rate, {name: (came, due) for name, came, due in pool.factors}
+        )
+        model._delays = list(pool.delays)
+        return model
+
+    def state(self) -> ReturnPool:
+        """Return all that the model remembers."""
+        return ReturnPool(
+            prior_rate=self.prior_rate,
+            logistic=self._logistic.state(),
+            factors=tuple((name, *pair) for name, pair in sorted(self._factors.counts.items())),
+            calibration=self._calibrator.state(),
+            delays=tuple(self._delays),
+        )
+
+    def learn_one(self, x: dict[Hashable, Any], y: bool | str | int, w: float = 1.0) -> None:
+        """Learn ``w`` units of one row, returned (``y``) or not; a negative ``w`` retracts."""
+        if "ln_price" in x:
+            self._learn(_sale(x), w if y else 0.0, w)
+
+    def predict_proba_one(
+        self, x: dict[Hashable, Any], **kwargs: Any
+    ) -> dict[bool | str | int, float]:
+        """Return the probabilities of a return (True) and of none (False)."""
+        rate = self.snapshot().rate(_sale(x))
+        return {False: 1.0 - rate, True: rate}
+
+    def learn_lessons(self, lessons: Iterable[Lesson]) -> None:
+        """Learn what cohorts taught at one day tick, in an order that is their own.
+
+        Lessons are summed by circumstances and bins of log prices, at their means. Sums are exactly
+        rounded (`math.fsum`) and groups sorted, so the result depends neither on the order of the
+        argument nor on how lessons were stored.
+        """
+        groups: dict[tuple[str, str, int, int, int], list[Lesson]] = {}
+        delays: list[tuple[int, float, float]] = []
+        for lesson in lessons:
+            groups.setdefault(lesson.sale.group(), []).append(lesson)
+            delays += lesson.delays
+        self._logistic.walk()
+        self._calibrator.walk()
+        for _, group in sorted(groups.items()):
+            self._learn(
+                _mean_sale(group),
+                fsum(lesson.positives for lesson in group),
+                fsum(lesson.exposure for lesson in group),
+            )
+        self._calibrate([group for _, group in sorted(groups.items())])
+        self._delays = learn_delays(self._delays, delays)
+
+    def snapshot(self) -> ReturnSnapshot:
+        """Copy what pricing needs, as of now."""
+        learned = self._calibrator.means()
+        return ReturnSnapshot(
+            intercept=self._intercept,
+            weights=self._logistic.means(),
+            posterior=self._logistic.posterior(),
+            factors=self._factors.copy(),
+            calibration=(learned[LEVEL], learned["log_odds"]),
+            delay_shares=delay_shares(self._delays),
+        )
+
+    def _learn(self, sale: Sale, positives: float, exposure: float) -> None:
+        """Teach both models one group; beyond ``FEATURES_MAX`` no new feature is begun."""
+        row, names = sale.row(), sale.factors()
+        if len(self._logistic) + len(row) > FEATURES_MAX:
+            row = {name: value for name, value in row.items() if name in self._logistic}
+        if len(self._factors.counts) + len(names) > FEATURES_MAX:
+            names = [name for name in names if name in self._factors.counts]
+        self._logistic.learn(row, positives, exposure - positives)
+        self._factors.learn(names, positives, exposure)
+
+    def _calibrate(self, groups: list[list[Lesson]]) -> None:
+        """Compare the average of today's models with what closed cohorts came to."""
+        if not any(lesson.final for group in groups for lesson in group):
+            return
+        now = self.snapshot()
+        bins: dict[int, list[tuple[float, float, float]]] = {}
+        for group in groups:
+            closed = [lesson for lesson in group if lesson.final is not None]
+            if closed:
+                position = now.average_logit(_mean_sale(closed)) - self._intercept
+                returned = fsum(lesson.final[0] for lesson in closed if lesson.final)
+                kept = fsum(lesson.final[1] for lesson in closed if lesson.final)
+                row = position, returned, kept
+                bins.setdefault(round(position / CALIBRATION_BIN), []).append(row)
+        for _, rows in sorted(bins.items()):
+            returned = fsum(row[1] for row in rows)
+            kept = fsum(row[2] for row in rows)
+            if returned + kept > 0.0:
+                weighted = fsum(row[0] * (row[1] + row[2]) for row in rows)
+                mean = weighted / (returned + kept)
+                self._calibrator.learn({LEVEL: 1.0, "log_odds": mean}, returned, kept)
+
+
+def _sale(x: Mapping[Any, Any]) -> Sale:
+    category, segment = x.get("category"), x.get("segment")
+    month, rival = x.get("month"), x.get("ln_rival")
+    return Sale(
+        None if category is None else str(category),
+        None if segment is None else str(segment),
+        None if month is None else int(month),
+        clip_ln(float(x.get("ln_price", 0.0))),
+        None if rival is None else clip_ln(float(rival)),
+    )
+
+
+def _mean_sale(group: list[Lesson]) -> Sale:
+    """The group's circumstances at its mean log prices, by weight of what was sold."""
+    if len(group) == 1:
+        return group[0].sale
+    weights = [max(lesson.positives + abs(lesson.exposure), WEIGHT_MIN) for lesson in group]
+    total = fsum(weights)
+    first = group[0].sale
+    ln_price = fsum(w * one.sale.ln_price for w, one in zip(weights, group, strict=True)) / total
+    if first.ln_rival is None:
+        return first._replace(ln_price=ln_price)
+    ln_rival = fsum(w * (one.sale.ln_rival or 0.0) for w, one in zip(weights, group, strict=True))
+    return first._replace(ln_price=ln_price, ln_rival=ln_rival / total)

@@ -1,0 +1,1 @@
+"""Simulated shops and markets whose truth is known."""
