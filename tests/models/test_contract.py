@@ -90,8 +90,8 @@ SUBJECTS: dict[type, Subject] = {
 
 def find_models() -> list[type]:
     found: dict[type, None] = {}
-    for module in pkgutil.iter_modules(models.__path__):
-        names = vars(importlib.import_module(f"models.{module.name}"))
+    for module in pkgutil.walk_packages(models.__path__, "models."):
+        names = vars(importlib.import_module(module.name))
         for value in names.values():
             if isinstance(value, type) and value.__module__.startswith("models."):
                 found |= {value: None} if hasattr(value, "learn_one") else {}
