@@ -86,6 +86,7 @@ UNITS = {
     "logit_slope": "d logit(return rate) / d ln(price), no unit",
     "logit_slope_sd": "standard deviation of the slope, no unit",
     "slope_positive_probability": "probability, 0 to 1",
+    "up_probability": "probability, 0 to 1",
     "slope_log_price": "d logit(return rate) / d ln(price), no unit",
     "shadow_price": "d profit / d price at the bound, units of the product",
     "delta": "d Pi / d price, units of the product",

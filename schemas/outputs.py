@@ -5,6 +5,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from schemas.drift import DriftView
+from schemas.exploration import Exploration
 from schemas.prior_prices import PriorPriceView
 
 AlertKind = Literal[
@@ -325,6 +326,7 @@ class PriceDecided(
     policy_sha256: str
     prior_sha256: str
     exploration_cost_per_day_minor: float = 0.0
+    exploration: Exploration | None = None
 
 
 class SegmentView(Struct, frozen=True, kw_only=True, gc=False):

@@ -34,10 +34,11 @@ class Decisions(NamedTuple):
     ``price_minor`` is the price in force afterwards, NaN before the first; ``wanted_minor`` what
     was decided; both are whole numbers. ``plain_minor`` is what would have been decided without
     exploration (``wanted_minor`` where it was no probe). ``effective`` is False for what was held.
-    ``probe`` marks published probes, ``could_probe`` decisions at which chance chose between a
-    probe and none, and ``probe_probability`` how likely each side's probe was. ``inputs`` are the
-    kernel's rows [decision, len(INPUTS)], normalised by ``reference_minor``; NaN where a decision
-    has no record.
+    ``probe`` marks published probes. Where a coin was tossed (`PriceDecided.exploration`),
+    ``up_minor`` and ``down_minor`` are what its sides led to, ``up_probability`` how likely the
+    upper was and ``drew_up`` whether it came; NaN and False elsewhere. ``inputs`` are the kernel's
+    rows [decision, len(INPUTS)], normalised by ``reference_minor``; NaN where a decision has no
+    record.
     """
 
     product: Integers
@@ -49,8 +50,10 @@ class Decisions(NamedTuple):
     plain_minor: Floats
     effective: Bools
     probe: Bools
-    could_probe: Bools
-    probe_probability: Floats
+    up_minor: Floats
+    down_minor: Floats
+    up_probability: Floats
+    drew_up: Bools
     exogenous_log: Floats
     reference_minor: Floats
     profit_per_day_minor: Floats  # expected, at the price in force; NaN without a record

@@ -4,6 +4,7 @@ from models.guards import guards
 from models.kernel.tile import Evaluation
 from models.pricing.path import EXPLORATION, PricePath
 from models.pricing.pose import Posed
+from schemas.exploration import Exploration
 
 WITHIN_BAND = "within the no-change band"
 TOO_SMALL = "smaller than the smallest step that buyers notice"
@@ -42,3 +43,27 @@ def is_unseen(posed: Posed, path: PricePath, previous_minor: int) -> bool:
     """Whether buyers would not notice the move: smaller than the smallest step of any place."""
     least = max(place.guards.step_ratio_min for place in posed.placed)
     return 0 < abs(path.wanted_minor - previous_minor) < least * previous_minor
+
+
+def explored(posed: Posed, path: PricePath) -> Exploration | None:
+    """The coin behind a price and what either side of it leads to; None where none was tossed."""
+    coin = path.coin
+    if coin is None:
+        return None
+    return Exploration(
+        up_minor=_seen(posed, path, coin.up_minor),
+        down_minor=_seen(posed, path, coin.down_minor),
+        up_probability=coin.up_probability,
+        drew_up=coin.drew_up,
+    )
+
+
+def _seen(posed: Posed, path: PricePath, wanted_minor: int) -> int:
+    """A wanted price, or the present one where buyers would not notice the move."""
+    rounding = guards.rounding_of(posed.policy.guards)
+    gave_way = bool(rounding.endings_minor) and not guards.ends_well(wanted_minor, rounding)
+    side = path._replace(wanted_minor=wanted_minor, ending_gave_way=gave_way)
+    previous = posed.state.published_minor
+    if previous is None or is_forced(posed, side, previous):
+        return wanted_minor
+    return previous if is_unseen(posed, side, previous) else wanted_minor

@@ -16,13 +16,23 @@ from models.pricing.pose import Posed
 from models.prior import coldstart
 
 
+class Coin(NamedTuple):
+    """A probe's draw: both sides' whole prices inside the guards, and how likely the upper was."""
+
+    up_minor: int
+    down_minor: int
+    up_probability: float
+    drew_up: bool
+
+
 class PricePath(NamedTuple):
     """Prices on the way, minor units, and the whole price that it ends at.
 
     ``optimum_minor`` is where the objective is highest; ``aimed_minor`` after the expert's share
     and exploration. ``exogenous_log`` is what exploration added to the log price in the end;
     ``hedged_minor`` the geometric mean of the best prices of ``Posed.cases``, None without them;
-    ``base_minor`` the aim before exploration, ``rounded_minor`` what rounding made of it.
+    ``base_minor`` the aim before exploration, ``rounded_minor`` what rounding made of it;
+    ``coin`` what was drawn, None where chance chose nothing.
     """
 
     finite: bool
@@ -41,6 +51,7 @@ class PricePath(NamedTuple):
     rounded_minor: int
     ending_gave_way: bool
     rounding: str
+    coin: Coin | None = None
 
     @property
     def floor_forced(self) -> bool:
@@ -79,17 +90,15 @@ def price_path(
     if finite and cases:
         hedged = geometric_mean([case.price for case in cases]) * reference
     base, base_aim, share = _base(partition, posed, hedged or optimum, finite)
-    aimed, aim = base, base_aim
+    aimed, aim, up_probability = base, base_aim, None
     if finite and aim != EXPERT:
-        aimed, aim = _probed(partition, posed, base, aim)
+        aimed, aim, up_probability = _probed(partition, posed, base, aim)
     moves = guards.clamp(aimed, posed.allowed)
     after = moves[-1].after_minor if moves else aimed
     wanted = rounded = guards.round_price(after, posed.allowed, rounding)
     exogenous = 0.0
     if aim in (EXPLORATION, PROBE_KEPT):
-        plain_moves = guards.clamp(base, posed.allowed)
-        plain = plain_moves[-1].after_minor if plain_moves else base
-        exogenous = math.log(wanted / guards.round_price(plain, posed.allowed, rounding))
+        exogenous = math.log(wanted / _whole(posed, base))
     approval = posed.request.approval
     if approval is not None:  # it goes where a person said, or is held
         wanted, exogenous = approval.price_minor, approval.exogenous_log
@@ -110,7 +119,21 @@ def price_path(
         rounded_minor=rounded,
         ending_gave_way=bool(rounding.endings_minor) and not guards.ends_well(rounded, rounding),
         rounding=ENDING if rounding.endings_minor else ROUNDED,
+        coin=None if up_probability is None else _coin(posed, base, up_probability, aimed > base),
     )
+
+
+def _whole(posed: Posed, aimed: float) -> int:
+    """The whole price that an aim ends at: guards, then rounding."""
+    moves = guards.clamp(aimed, posed.allowed)
+    after = moves[-1].after_minor if moves else aimed
+    return guards.round_price(after, posed.allowed, guards.rounding_of(posed.policy.guards))
+
+
+def _coin(posed: Posed, base: float, up_probability: float, drew_up: bool) -> Coin:
+    size = posed.policy.decision.exploration_log
+    up, down = (_whole(posed, base * math.exp(sign * size)) for sign in (1, -1))
+    return Coin(up, down, up_probability, drew_up)
 
 
 def gave_way(posed: Posed, path: PricePath) -> tuple[str, ...]:
@@ -147,22 +170,30 @@ def _base(
     return coldstart.blended(optimum, expert, share), BLEND, share
 
 
-def _probed(partition: PartitionState, posed: Posed, base: float, aim: str) -> tuple[float, str]:
-    """A probe beside the aim where it teaches more than it costs; else the aim itself."""
+def _probed(
+    partition: PartitionState, posed: Posed, base: float, aim: str
+) -> tuple[float, str, float | None]:
+    """A probe beside the aim where it teaches more than it costs; else the aim itself.
+
+    With how likely the upper one was where a probe is drawn: a half, and 1 where the lower costs
+    too much; upward lowers no prior price.
+    """
     state, decision = posed.state, posed.policy.decision
     if posed.request.approval is not None:
-        return base, aim
+        return base, aim, None
     closed = posed.breaker.state == breaker.CLOSED and not posed.bounded
-    if closed and exploration.pays(partition, posed, base):
-        probe_log = state.published_exogenous_log
-        if probe_log != 0.0 and posed.request.trigger != EPOCH:
-            return base * math.exp(probe_log), PROBE_KEPT
-        sign = _coin(partition.manifest.partition, posed.request.offset, state.sku)
-        probe = base * math.exp(sign * decision.exploration_log)
-        if sign < 0 and not exploration.pays(partition, posed, base, probe):
-            probe = base * math.exp(decision.exploration_log)  # upward lowers no prior price
-        return probe, EXPLORATION
-    return base, aim
+    if not closed or not exploration.pays(partition, posed, base):
+        return base, aim, None
+    probe_log = state.published_exogenous_log
+    if probe_log != 0.0 and posed.request.trigger != EPOCH:
+        return base * math.exp(probe_log), PROBE_KEPT, None
+    down = base * math.exp(-decision.exploration_log)
+    up_probability = 0.5 if exploration.pays(partition, posed, base, down) else 1.0
+    if up_probability < 1.0 and not _drew_up(
+        partition.manifest.partition, posed.request.offset, state.sku
+    ):
+        return down, EXPLORATION, up_probability
+    return base * math.exp(decision.exploration_log), EXPLORATION, up_probability
 
 
 def is_unproven(posed: Posed) -> bool:
@@ -174,7 +205,7 @@ def is_unproven(posed: Posed) -> bool:
     )
 
 
-def _coin(partition: int, offset: int, sku: str) -> int:
-    """+1 or -1, a pure function of the decision's place on the tape."""
+def _drew_up(partition: int, offset: int, sku: str) -> bool:
+    """The toss of a coin, a pure function of the decision's place on the tape."""
     digest = blake2b(f"{partition}/{offset}/{sku}".encode(), digest_size=1).digest()
-    return 1 if digest[0] & 1 else -1
+    return bool(digest[0] & 1)

@@ -11,7 +11,7 @@ from models.fold.context import Output, Placed, alert
 from models.fold.market import begin_epoch, close_epoch, reschedule
 from models.fold.partition import PartitionState
 from models.guards import gate, guards, promises, promotions, resale_trial
-from models.guards.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, is_unseen
+from models.guards.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, explored, is_unseen
 from models.kernel.tile import Evaluation
 from models.pricing import approvals, exploration
 from models.pricing.path import EXPERT, EXPLORATION, OPTIMUM, PricePath, gave_way
@@ -287,6 +287,7 @@ def _decision(
         + exploration.cost_per_day_minor(
             partition, posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)
         ),
+        exploration=explored(posed, path),
     )
 
 

@@ -117,3 +117,49 @@ def test_a_dear_budget_ends_probes(kernel: Kernel) -> None:
     shop.engine.state.manifest.exploration["EUR"] = ExplorationLedger(budget_price=1e3)
     decision = shop.send("product_listed", at()).decision
     assert decision.exogenous_log == 0.0
+
+
+def test_the_coin_is_logged_with_what_either_side_led_to(kernel: Kernel) -> None:
+    """Enough to weigh what was sold afterwards: both prices, and how likely each was."""
+    shop = listed(kernel)
+    drew_up = []
+    for number in range(40):
+        decision = shop.send("product_listed", at(), sku=f"S{number}").decision
+        found = decision.exploration
+        assert found is not None
+        steps = {step.name: step.price_minor for step in decision.record.steps}
+        aims = [steps["with stock and risk"] * math.exp(sign * 0.03) for sign in (1, -1)]
+        assert [found.up_minor, found.down_minor] == [round(aim) for aim in aims]
+        assert found.up_probability == 0.5
+        drawn = found.up_minor if found.drew_up else found.down_minor
+        assert decision.wanted_minor == drawn
+        drew_up.append(found.drew_up)
+    assert 8 <= sum(drew_up) <= 32  # of 40 fair coins: outside once in 10,000
+
+
+SIDES = [
+    # why, guards, whether the sides are apart
+    ("a ceiling on both", "ceiling_reference_ratio = 1.01\nfloor_reference_ratio = 1.0", False),
+    ("none", "", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("guards", "apart"), [case[1:] for case in SIDES], ids=[case[0] for case in SIDES]
+)
+def test_guards_can_leave_a_coin_no_choice(kernel: Kernel, guards: str, apart: bool) -> None:
+    shop = Partition(kernel)
+    shop.send("policy_published", at(), **policy(f"[guards]\n{guards}\n"))
+    found = shop.send("product_listed", at()).decision.exploration
+    assert found is not None
+    assert (found.up_minor > found.down_minor) == apart
+
+
+def test_no_coin_where_a_probe_is_kept_or_none_is_made(kernel: Kernel) -> None:
+    shop = listed(kernel)
+    first = shop.send("product_listed", at()).decision
+    kept = shop.send("cost_changed", at(1), unit_cost_minor=505).decision
+    assert first.exploration is not None
+    assert kept.exploration is None
+    off = listed(kernel, exploration_log=0.0)
+    assert off.send("product_listed", at()).decision.exploration is None
