@@ -24,6 +24,7 @@ from schemas.learned import DemandPrior
 from schemas.policy import BreakerPolicy
 from schemas.scopes import parse_policy
 from schemas.state import CatalogueEntry
+from streams.tape_selection import SourceSpec
 from streams.training import TapeFold
 
 DECISIONS_MIN = 1000  # of all, and of a group
@@ -77,8 +78,7 @@ class Evidences:
 
 def calibrated(
     settings: Any,
-    source: str,
-    partitions: int,
+    spec: SourceSpec,
     quantile: float,
     progress: Callable[[float], None] | None = None,
 ) -> Calibration:
@@ -89,10 +89,10 @@ def calibrated(
     InputError : the tape is not whole, or has fewer than `decisions_min` decisions
     """
     seen = Evidences()
-    fold = TapeFold(settings, source, partitions, on_assessed=seen)
+    fold = TapeFold(settings, spec, on_assessed=seen)
     read = fold.read(progress)
     prior = fold.engines[0].state.prior
-    return calibration(seen, prior, quantile, read.tape_sha256, source)
+    return calibration(seen, prior, quantile, read.tape_sha256, spec.source)
 
 
 def calibration(

@@ -26,8 +26,8 @@ from streams.feeder import BY_KEY, Feeder
 from streams.latest_prices import LatestPrices, Move
 from streams.monitor import Monitor
 from streams.pricer import publisher_gate
-from streams.replay import combined_sha256
 from streams.routes import tape_partition
+from streams.tape_hash import combined_sha256
 from streams.ticks import MINUTE_MS, tick_event
 from streams.worker import WorkerThread
 

@@ -8,11 +8,12 @@ import orjson
 from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
 from schemas.errors import InputError, ServiceError
-from schemas.topics import PARTITIONS_DEFAULT, STATE
+from schemas.topics import STATE
 from streams.kafka_settings import topic_name
 from streams.reader import opened, read_live, require_partitions
 from streams.replay import Replay
-from streams.tape_sources import KAFKA, Progress, open_source
+from streams.tape_selection import KAFKA, SourceSpec
+from streams.tape_sources import Progress, open_source
 
 BATCH_RECORDS = 1000
 READ_DEADLINE_S = 600.0
@@ -25,7 +26,7 @@ def load_engines(
 
     Parameters
     ----------
-    source : ``kafka``, a checkpoint, a tape file or an event file
+    source : a checkpoint, or any SOURCE (``kafka`` is the worker's own state)
 
     Raises
     ------
@@ -35,13 +36,14 @@ def load_engines(
     if source == KAFKA:
         return _from_kafka(settings, kernel)
     path = Path(source)
-    if _is_checkpoint(path):
+    if not path.is_dir() and _is_checkpoint(path):
         replay = Replay(kernel, _partitions_of(path), BATCH_RECORDS)
         replay.load(path)
         return replay.engines
-    opened_source = open_source(source, settings, PARTITIONS_DEFAULT, progress)
+    opened_source = open_source(SourceSpec(source=source), settings, progress)
     replay = Replay(kernel, opened_source.partitions, BATCH_RECORDS)
-    replay.feed(opened_source.records)
+    with opened_source.faults():
+        replay.feed(opened_source.records)
     return replay.engines
 
 

@@ -2,8 +2,9 @@
 
 A line is ``{"topic":"orders","event":{...}}``. A record that is no JSON object, which only a test
 of bad input holds, stands there as ``{"topic":"orders","base64":"..."}``, and a null value as
-``{"topic":"orders","base64":null}``. A name that ends in ``.gz`` is compressed. Files are read and
-written as streams; a file under construction is called ``<name>.partial`` until it is whole.
+``{"topic":"orders","base64":null}``. A name that ends in ``.gz`` is compressed (``.zst`` can
+be read too). Files are read and written as streams; a file under construction is called
+``<name>.partial`` until it is whole.
 """
 
 import base64
@@ -11,7 +12,6 @@ import binascii
 import gzip
 import io
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,11 +24,11 @@ from schemas.codec import NESTING_MAX, nesting
 from schemas.errors import InputError, ServiceError
 from schemas.events import SOURCE_TYPES
 from schemas.topics import RECORD_BYTES_MAX
+from streams.packed_files import BUFFER_BYTES, open_packed, packed_faults
 
 SourceRecord = tuple[str, bytes | None]
 
 LINE_BYTES_MAX = 2 * RECORD_BYTES_MAX  # base64 needs 4/3 of the value
-BUFFER_BYTES = 1 << 20
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
@@ -101,7 +101,7 @@ def read_events(
 
     Parameters
     ----------
-    path : the file; ``.gz`` is read compressed
+    path : the file; ``.gz`` and ``.zst`` are unpacked
     progress : told now and then how many bytes of the file have been read
 
     Raises
@@ -111,7 +111,7 @@ def read_events(
     """
     number = 0
     try:
-        with _open_to_read(path) as (raw, lines):
+        with packed_faults(path, lambda: number + 1), open_packed(path) as (raw, lines):
             while line := lines.readline(LINE_BYTES_MAX):
                 number += 1
                 if progress is not None and not number % 1000:
@@ -122,18 +122,8 @@ def read_events(
                     )
                 yield parse_event_line(line)
     except InputError as error:
-        error.where = f"{path}:{number}"
+        error.where = error.where or f"{path}:{number}"
         raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            "damaged_file",
-            f"the archive ends too early or is damaged ({error}).",
-            where=f"{path}:{number + 1}",
-            expected="a complete gzip file",
-            fix="Copy or make the file again.",
-        ) from error
-    except OSError as error:
-        raise _unreachable(path, error) from error
 
 
 class EventWriter:
@@ -181,25 +171,6 @@ class EventWriter:
             os.replace(self._partial, self.path)
         else:
             self._partial.unlink()
-
-
-class _open_to_read:
-    """The file as it lies on disk (for progress) and its lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> tuple[IO[bytes], IO[bytes]]:
-        self._raw: IO[bytes] = self._path.open("rb", buffering=BUFFER_BYTES)
-        self._lines: IO[bytes] = self._raw
-        if self._path.suffix == ".gz":
-            archive = gzip.GzipFile(fileobj=self._raw)
-            self._lines = io.BufferedReader(archive, BUFFER_BYTES)
-        return self._raw, self._lines
-
-    def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self._raw.close()
 
 
 def _embeds(value: bytes) -> bool:

@@ -13,7 +13,7 @@ from models.pnl import pnl, pnl_realised
 from models.pnl.pnl import Change, Valuation
 from models.pnl.pnl_alarm import ALARM_DAYS, LAG_DAYS
 from models.pnl.pnl_realised import Day, DayResult, Quote
-from schemas import tape, topics
+from schemas import topics
 from schemas.drift import DriftView
 from schemas.events import (
     DAY_MS,
@@ -34,6 +34,7 @@ from streams.kafka_settings import topic_name
 from streams.pnl_alarms import AlarmDay, PnlAlarm, alarm_days
 from streams.reader import opened, read_to_end, require_partitions
 from streams.tape_builder import Placed
+from streams.tape_faults import decoded
 
 GRACE_MS = HOUR_MS  # a day waits so long for what belongs to it
 
@@ -236,7 +237,7 @@ def realised_days(
         homes.setdefault(of_sku[0].partition, []).append(sku)
     today: dict[int, int] = {}
     for placed in records:
-        event = tape.decode(placed.value).event
+        event = decoded(placed).event
         now_ms = event.event_time_ms
         if isinstance(event, ClockTicked):
             if now_ms // HOUR_MS > today.get(placed.partition, -1):

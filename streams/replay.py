@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 import resource
 import sys
 import time
@@ -23,8 +22,9 @@ from schemas import tape
 from schemas.errors import EngineError, InputError, ServiceError
 from schemas.state import Counts
 from streams.tape_builder import Placed
+from streams.tape_faults import SOURCE_FAULTS
+from streams.tape_hash import combined_sha256
 
-SOURCE_FAULTS = ("tape_jump", "torn_tape")  # a worker stops for them; here the source is bad
 Sink = Callable[[int, list[Output]], None]
 PEAK_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -238,12 +238,6 @@ def _checkpoint_line(line: bytes, where: str) -> tuple[int, bytes, bytes]:
         raise InputError(
             "bad_checkpoint", f"not a checkpoint line: {error}.", where=where
         ) from None
-
-
-def combined_sha256(parts: Iterable[str]) -> str:
-    """One hash over the partitions' hashes, in partition order."""
-    lines = "".join(f"{number}:{part}\n" for number, part in enumerate(parts))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def open_to_write(path: Path) -> IO[bytes]:

@@ -1,136 +1,207 @@
-"""Where a tape can be read from: a tape file, an event file (placed as intake would), or Kafka."""
+"""Where a tape can be read from: one grammar for every command that takes SOURCE.
 
-import gzip
-import io
-import zlib
+==================  ==========================================================================
+``kafka``           the tape topic
+``kafka-sources``   the source topics, merged by event time, where no tape was kept
+a folder            what ``pricemaker export`` wrote
+a tape file         lines ``{"tape":{...},"source":{...},"event":{...}}``
+an event file       lines ``{"topic":...,"event":{...}}``, placed on a tape as intake would
+.csv, .xlsx         Online Retail, converted with the default assumptions
+==================  ==========================================================================
+
+Files may end in ``.gz`` or ``.zst``. What a source is comes in a `SourceSpec`, which can be sent to
+another process; ``reads_partitions_alone`` says whether reading one partition costs only its share.
+"""
+
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
-from confluent_kafka import Consumer
+from msgspec import Struct
 
-from schemas import tape, topics
-from schemas.errors import EngineError, InputError, ServiceError
-from streams.event_files import read_events
-from streams.kafka_settings import reader_config, topic_name
-from streams.reader import log_range, read_range, require_partitions
+from schemas import topics
+from schemas.errors import ConfigError, InputError, PricemakerError
+from streams import tape_files, tape_kafka
+from streams.kafka_settings import topic_name
 from streams.tape_builder import Placed, TapeBuilder
+from streams.tape_faults import ENGINE_CHANGED, SOURCE_FAULTS, explained, refuse_newer
+from streams.tape_selection import EVERYTHING, KAFKA, SourceSpec, selected
 
 Progress = Callable[[float], None]
-KAFKA = "kafka"
-READ_DEADLINE_S = 3600.0
+READ_DEADLINE_S = tape_kafka.READ_DEADLINE_S
+Kind = Literal["kafka", "export", "tape file", "event file", "online retail"]
+_PLACE = re.compile(r"tape\[(\d+)\]@(\d+)")
 
 
-class TapeSource(NamedTuple):
-    """Tape records in order of their partitions' offsets, and what could not go on the tape."""
+class SourceFacts(Struct, kw_only=True):
+    """What a result says of its source; ``first_offsets`` fill up while it is read.
+
+    ``reconstruction``: the tape was put together from source topics, where none was kept.
+    """
+
+    source: str
+    kind: Kind
+    reconstruction: bool = False
+    first_offsets: dict[int, int] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeSource:
+    """An open source.
+
+    Attributes
+    ----------
+    partitions : of the tape
+    records : tape records in order of their partitions' offsets, to be read once
+    refused : how many source records could not go on the tape so far
+    facts : what a result says of its source
+    locate : where a record stands, for people: file and line, segment and row, topic and offset
+    """
 
     partitions: int
     records: Iterator[Placed]
-    refused: Callable[[], int]
+    facts: SourceFacts
+    locate: Callable[[int, int], str]
+    refused: Callable[[], int] = field(default=lambda: 0)
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Say of a fault that the fold found where in the source it stands.
+
+        Raises
+        ------
+        InputError : instead of what the fold raised for a tape that is not whole
+        """
+        try:
+            yield
+        except PricemakerError as error:
+            place = _PLACE.fullmatch(error.where or "")
+            if error.code not in SOURCE_FAULTS or place is None:
+                raise
+            where = self.locate(int(place[1]), int(place[2]))
+            raise explained(error, where) from error
 
 
 def open_source(
-    source: str,
+    spec: SourceSpec,
     settings: Any,
-    partitions: int,
     progress: Progress | None = None,
     after: Mapping[int, int] | None = None,
 ) -> TapeSource:
-    """Open ``kafka``, a tape file or an event file (told apart by its first line).
+    """Open a source.
 
     Parameters
     ----------
-    after : with Kafka, begin after these offsets, by partition; a file is read from its beginning
+    settings : Kafka's are used where the source is on Kafka
+    progress : told the share that was read, now and then
+    after : begin after these offsets, by partition, where that saves reading; a file is read from
+        its beginning
 
     Raises
     ------
-    InputError : the file is neither
+    ConfigError : the selection does not fit the source
+    InputError : not a source, or one that is not whole
     ServiceError : file or broker cannot be reached
     """
-    if source == KAFKA:
-        return _kafka(settings, progress, after or {})
-    path = Path(source)
-    try:
-        with _opened(path) as lines:
-            first = lines.readline()
-        size = max(path.stat().st_size, 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, 1, error) from error
-    except OSError as error:
-        raise ServiceError(
-            "file_unreachable", f"{error}.", where=source, fix="Check the path and the file."
-        ) from error
-    share = None if progress is None else (lambda position: progress(position / size))
-    if first.startswith(b'{"tape":'):
-        return TapeSource(partitions, _tape_file(path), lambda: 0)
-    builder = TapeBuilder(partitions)
-    return TapeSource(partitions, _built(builder, path, share), lambda: builder.dead_letters)
+    if spec.selection.from_group is not None and spec.source != KAFKA:
+        raise ConfigError(
+            "group_needs_kafka", "--from-group needs SOURCE kafka.", field="--from-group",
+            fix="Name the offsets: --from-offset.",
+        )  # fmt: skip
+    opened = _opened(spec, settings, progress, after or {})
+    for number in sorted(spec.selection.partitions or ()):
+        if number >= opened.partitions:
+            raise ConfigError(
+                "no_such_partition", f"partition was {number}; expected below {opened.partitions}.",
+                where=spec.source, field="partition", value=number,
+                expected=f"0 to {opened.partitions - 1}",
+            )  # fmt: skip
+    records = opened.records
+    if spec.selection != EVERYTHING:
+        records = selected(records, spec.selection)
+    return replace(opened, records=_noted(records, opened))
 
 
-def _built(
-    builder: TapeBuilder, path: Path, progress: Callable[[int], None] | None
-) -> Iterator[Placed]:
-    for topic, value in read_events(path, progress):
-        yield from builder.append(topic, value)
+def _opened(
+    spec: SourceSpec, settings: Any, progress: Progress | None, after: Mapping[int, int]
+) -> TapeSource:
+    if spec.source == KAFKA:
+        return _kafka(spec, settings, progress, after)
+    return _file(spec, Path(spec.source), progress)
 
 
-def _opened(path: Path) -> Any:
-    return io.BufferedReader(gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _tape_file(path: Path) -> Iterator[Placed]:
-    number = 0
-    try:
-        with _opened(path) as lines:
-            for line in lines:
-                number += 1
-                position, value = tape.parse_line(line)
-                yield Placed(position.partition, position.offset, value)
-    except EngineError as error:
-        raise InputError(
-            "bad_tape_line", error.message, where=f"{path}:{number}", value=error.value
-        ) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, number + 1, error) from error
-
-
-def _damaged(path: Path, number: int, error: Exception) -> InputError:
-    return InputError(
-        "damaged_file",
-        f"the archive ends too early or is damaged ({error}).",
-        where=f"{path}:{number}",
-        expected="a complete gzip file",
-        fix="Copy or make the file again.",
+def _kafka(
+    spec: SourceSpec, settings: Any, progress: Progress | None, after: Mapping[int, int]
+) -> TapeSource:
+    partitions = tape_kafka.partitions_on(settings)
+    topic = topic_name(settings, topics.TAPE.name)
+    return TapeSource(
+        partitions=partitions,
+        records=tape_kafka.tape_records(settings, partitions, spec.selection, progress, after),
+        facts=SourceFacts(source=KAFKA, kind="kafka"),
+        locate=lambda number, offset: f"{topic}[{number}]@{offset}",
     )
 
 
-def _kafka(settings: Any, progress: Progress | None, after: Mapping[int, int]) -> TapeSource:
-    topic = topic_name(settings, topics.TAPE.name)
-    consumer = Consumer(reader_config(settings, "replay"))
-    partitions = require_partitions(consumer, topic)
-    records = _kafka_records(consumer, topic, partitions, progress, after)
-    return TapeSource(partitions, records, lambda: 0)
+def _file(spec: SourceSpec, path: Path, progress: Progress | None) -> TapeSource:
+    on_tape = partial(_line_place, path)
+    if tape_files.is_table(path):
+        tell = progress or (lambda _: None)
+        builder = TapeBuilder(spec.partitions)
+        return TapeSource(
+            partitions=spec.partitions,
+            records=tape_files.converted(builder, path, tell),
+            facts=SourceFacts(source=spec.source, kind="online retail"),
+            locate=on_tape,
+            refused=lambda: builder.dead_letters,
+        )
+    first = tape_files.first_line(path)
+    size = max(path.stat().st_size, 1)
+    share = None if progress is None else (lambda position: progress(position / size))
+    if first.startswith(tape_files.TAPE_LINE):
+        return TapeSource(
+            partitions=spec.partitions,
+            records=tape_files.tape_lines(path, spec.selection, share),
+            facts=SourceFacts(source=spec.source, kind="tape file"),
+            locate=partial(tape_files.line_of, path),
+        )
+    builder = TapeBuilder(spec.partitions)
+    return TapeSource(
+        partitions=spec.partitions,
+        records=tape_files.built(builder, path, share),
+        facts=SourceFacts(source=spec.source, kind="event file"),
+        locate=on_tape,
+        refused=lambda: builder.dead_letters,
+    )
 
 
-def _kafka_records(
-    consumer: Consumer,
-    topic: str,
-    partitions: int,
-    progress: Progress | None,
-    after: Mapping[int, int],
-) -> Iterator[Placed]:
-    ranges = []
-    for number in range(partitions):
-        begin, end = log_range(consumer, topic, number)
-        ranges.append((max(begin, after.get(number, -1) + 1), end))
-    total = max(sum(end - begin for begin, end in ranges), 1)
-    done = 0
-    try:
-        for number, (begin, end) in enumerate(ranges):
-            for message in read_range(consumer, topic, number, begin, end, READ_DEADLINE_S):
-                done += 1
-                if progress is not None and done % 1000 == 0:
-                    progress(done / total)
-                yield Placed(number, message.offset(), message.value())
-    finally:
-        consumer.close()
+def _line_place(path: Path, partition: int, offset: int) -> str:
+    return f"{path}, tape[{partition}]@{offset}"
+
+
+def _noted(records: Iterator[Placed], opened: TapeSource) -> Iterator[Placed]:
+    first = opened.facts.first_offsets
+    for placed in records:
+        if placed.partition not in first:
+            first[placed.partition] = placed.offset
+            _require_partition(placed, opened)
+        if ENGINE_CHANGED in placed.value:
+            refuse_newer(placed.value, opened.locate(placed.partition, placed.offset))
+        yield placed
+
+
+def _require_partition(placed: Placed, opened: TapeSource) -> None:
+    if placed.partition >= opened.partitions:
+        raise InputError(
+            "partition_mismatch",
+            f"partition was {placed.partition}; expected below {opened.partitions}.",
+            where=opened.locate(placed.partition, placed.offset),
+            field="partition",
+            value=placed.partition,
+            expected=f"0 to {opened.partitions - 1}",
+            fix="Give the tape's number of partitions with --partitions.",
+        )

@@ -1,6 +1,5 @@
 """What every part of ``pricemaker train`` shares: folding a tape, and writing what was learned."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,8 +13,10 @@ from schemas.events import rfc3339
 from schemas.topics import CONTROLS
 from streams.engines import warm_kernel
 from streams.feeder import Feeder
-from streams.replay import Replay, combined_sha256, open_to_write
+from streams.replay import Replay, open_to_write
 from streams.tape_builder import Placed
+from streams.tape_hash import TapeHash
+from streams.tape_selection import SourceSpec, begin_anywhere
 from streams.tape_sources import Progress, open_source
 
 BATCH_RECORDS = 1000
@@ -35,8 +36,7 @@ class TapeFold:
     Parameters
     ----------
     settings : engine and Kafka settings
-    source : "kafka", a tape file or an event file
-    partitions : of the tape that a file is placed on; Kafka's are its own
+    spec : the tape
     observer : told of every closed epoch
     on_assessed : told what the breaker looked at for each decision
     on_record : given every tape record, before it is folded, for parts that read raw events
@@ -45,17 +45,16 @@ class TapeFold:
     def __init__(
         self,
         settings: Any,
-        source: str,
-        partitions: int,
+        spec: SourceSpec,
         observer: EpochObserver | None = None,
         on_record: Callable[[Placed], None] | None = None,
         on_assessed: AssessmentObserver | None = None,
     ) -> None:
-        self._settings, self._source, self._partitions = settings, source, partitions
+        self._settings, self._spec = settings, spec
         self._observer, self._on_record = observer, on_record
         self._on_assessed = on_assessed
         self._replay: Replay | None = None
-        self._hashes: list[Any] = []
+        self._hash = TapeHash(0)
         self._records = 0
 
     @property
@@ -71,31 +70,33 @@ class TapeFold:
         InputError : the tape is empty or not whole
         """
         after = {engine.partition: engine.position for engine in self.engines}
-        opened = open_source(self._source, self._settings, self._partitions, progress, after)
+        opened = open_source(self._spec, self._settings, progress, after)
         if self._replay is None:
             kernel = warm_kernel(self._settings.engine.compilation_cache_dir)
             self._replay = Replay(kernel, opened.partitions, BATCH_RECORDS)
-            self._hashes = [hashlib.sha256() for _ in range(opened.partitions)]
+            self._hash = TapeHash(opened.partitions)
             for engine in self._replay.engines:
                 engine.state.observer = self._observer
                 engine.state.on_assessed = self._on_assessed
-        self._replay.feed(self._noted(opened.records))
+        records = opened.records
+        if self._spec.selection.from_middle:
+            records = begin_anywhere(self.engines, records)
+        with opened.faults():
+            self._replay.feed(self._noted(records))
         if not self._records:
-            raise InputError("empty_tape", "the tape has no records.", where=self._source)
+            raise InputError("empty_tape", "the tape has no records.", where=self._spec.source)
         return TapeRead(
             self._records,
             {str(engine.partition): engine.position for engine in self.engines},
-            combined_sha256(found.hexdigest() for found in self._hashes),
+            self._hash.sha256,
         )
 
     def _noted(self, records: Iterable[Placed]) -> Iterator[Placed]:
         assert self._replay is not None
         for placed in records:
-            engines = self._replay.engines
-            if placed.partition < len(engines):
-                if placed.offset <= engines[placed.partition].position:
-                    continue
-                self._hashes[placed.partition].update(placed.value)
+            if placed.offset <= self._replay.engines[placed.partition].position:
+                continue
+            self._hash.add(placed.partition, placed.value)
             self._records += 1
             if self._on_record is not None:
                 self._on_record(placed)

@@ -14,8 +14,8 @@ from models.prior.training import TapeFacts, Trained, refreshed, train
 from schemas.errors import InputError
 from schemas.events import TrafficCounted
 from schemas.learned import DemandPrior
-from schemas.tape import decode
 from streams.tape_builder import Placed
+from streams.tape_faults import decoded
 from streams.training import TapeFold, TapeRead, publish_control, write_document
 
 
@@ -56,7 +56,7 @@ def noting_searches(history: SearchHistory) -> Callable[[Placed], None]:
     def note(placed: Placed) -> None:
         # a look at the bytes spares decoding every order a second time
         if b'"traffic_counted"' in placed.value:
-            event = decode(placed.value).event
+            event = decoded(placed).event
             if isinstance(event, TrafficCounted):
                 history.add(event)
 

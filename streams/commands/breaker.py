@@ -10,11 +10,12 @@ import msgspec
 from rich.table import Table
 
 from schemas.events import Scope
-from schemas.topics import PARTITIONS_DEFAULT
+from streams.commands.source_options import source_options
 from streams.commands.steering import TIME, steer, who_and_why
 from streams.config import load_settings
 from streams.output import EXIT_CHECK_SAYS_NO, Output, bootstrap_option, command_options
 from streams.progress import progress_bar
+from streams.tape_selection import SourceSpec
 
 
 @click.group("breaker")
@@ -114,14 +115,10 @@ def reset(
 
 
 @command.command("calibrate")
-@click.argument("source")
+@source_options
 @click.option(
     "--quantile", type=click.FloatRange(0.5, 0.99999), default=0.999, show_default=True,
     help="The share of sound decisions that a threshold lets pass.",
-)  # fmt: skip
-@click.option(
-    "--partitions", type=click.IntRange(1, 1024), default=PARTITIONS_DEFAULT, show_default=True,
-    help="Partitions of the tape that a file is placed on; Kafka's are its own.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the TOML.")
 @bootstrap_option
@@ -130,23 +127,22 @@ def calibrate(
     output: Output,
     config_file: Path | None,
     bootstrap: str | None,
-    source: str,
+    spec: SourceSpec,
     quantile: float,
-    partitions: int,
     out: Path | None,
 ) -> None:
     """Set the breakers' thresholds by what a tape's decisions looked like.
 
-    SOURCE is "kafka" (the tape topic, up to its end), a tape file, or an event file. The answer is
-    a part of a policy: look at it, put it into yours and publish that.
+    The answer is a part of a policy: look at it, put it into yours and publish that. What SOURCE
+    may be: docs/tape-sources.md.
 
     Example: pricemaker breaker calibrate events.jsonl.gz --out breaker.toml
     """
     from streams.breaker_calibration import calibrated
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    with progress_bar(output, f"reading {Path(source).name}") as advance:
-        found = calibrated(settings, source, partitions, quantile, advance)
+    with progress_bar(output, f"reading {Path(spec.source).name}") as advance:
+        found = calibrated(settings, spec, quantile, advance)
     if out is not None:
         from streams.replay import open_to_write
 

@@ -1,5 +1,6 @@
 """``pricemaker pnl``: why expected profit moved, and what was earned against it."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from streams.output import Output, bootstrap_option, command_options
 from streams.pnl import PnlDay, decisions_from_file, decisions_from_kafka, explain_days
 from streams.pnl_alarms import AlarmDay, PnlAlarm
 from streams.pnl_totals import PnlTotal, totals
-from streams.tape_sources import KAFKA, open_source
+from streams.tape_selection import KAFKA, SourceSpec
+from streams.tape_sources import open_source
 
 
 @click.command("pnl")
@@ -69,9 +71,12 @@ def command(
         decisions_from_kafka(settings, sku) if file is None else decisions_from_file(file, sku)
     )
     source = KAFKA if tape is None and file is None else tape
-    records = None if source is None else open_source(source, settings, partitions).records
+    spec = None if source is None else SourceSpec(source=source, partitions=partitions)
+    opened = None if spec is None else open_source(spec, settings)
     number = None if day is None else time_ms(day.replace(tzinfo=UTC)) // DAY_MS
-    rows, alarms = explain_days(decisions, records, number, alarm_days)
+    with nullcontext() if opened is None else opened.faults():
+        records = None if opened is None else opened.records
+        rows, alarms = explain_days(decisions, records, number, alarm_days)
     if not everything:
         alarms = []  # one product is neither its category nor the catalogue
     if not rows:

@@ -10,26 +10,24 @@ from rich.table import Table
 
 from schemas.errors import InputError
 from schemas.money import format_minor
-from schemas.topics import PARTITIONS_DEFAULT, PRICES
+from schemas.topics import PRICES
+from streams.commands.source_options import source_options
 from streams.config import load_settings
 from streams.engines import warm_kernel
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
 from streams.replay import Replay, ReplaySummary, TapeWriter, open_to_write
-from streams.tape_sources import KAFKA, open_source
+from streams.tape_selection import KAFKA, SourceSpec, begin_anywhere, starts_from
+from streams.tape_sources import open_source
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("replay")
-@click.argument("source")
+@source_options
 @click.option(
     "--batch", "batch_records", type=click.IntRange(1), default=1000, show_default=True,
     help="Records per batch and partition; the result does not depend on it.",
-)  # fmt: skip
-@click.option(
-    "--partitions", type=click.IntRange(1, 1024), default=PARTITIONS_DEFAULT, show_default=True,
-    help="Partitions of the tape that a file is placed on; Kafka's are its own.",
 )  # fmt: skip
 @click.option("--stop-after", type=click.IntRange(1), help="Stop after so many tape records.")
 @click.option("--out", type=FILE, help="Write the decisions, one JSON line each.")
@@ -44,9 +42,8 @@ def command(
     output: Output,
     config_file: Path | None,
     bootstrap: str | None,
-    source: str,
+    spec: SourceSpec,
     batch_records: int,
-    partitions: int,
     stop_after: int | None,
     out: Path | None,
     tape_out: Path | None,
@@ -55,31 +52,38 @@ def command(
 ) -> None:
     """Fold a tape again and print counts, speed and the SHA-256 of the decisions.
 
-    SOURCE is "kafka" (the tape topic, up to its end), a tape file, or an event file. Nothing is
-    written to any topic.
+    What SOURCE may be: docs/tape-sources.md. Nothing is written to any topic.
 
     Example: pricemaker replay online-retail.jsonl --out decisions.jsonl
     """
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    with progress_bar(output, f"replaying {Path(source).name}") as advance:
-        opened = open_source(source, settings, partitions, advance)
+    with progress_bar(output, f"replaying {Path(spec.source).name}") as advance:
+        opened = open_source(spec, settings, advance)
         kernel = warm_kernel(settings.engine.compilation_cache_dir)
         with ExitStack() as files:
             sink = None if out is None else _DecisionWriter(files.enter_context(open_to_write(out)))
             replay = Replay(kernel, opened.partitions, batch_records, sink)
             if from_checkpoint is not None:
                 replay.load(from_checkpoint)
+            resumed = [one.partition for one in replay.engines if one.position >= 0]
             records = (
                 opened.records if tape_out is None else TapeWriter(tape_out).tee(opened.records)
             )
-            replay.feed(records, stop_after)
+            if spec.selection.from_middle:
+                records = begin_anywhere(replay.engines, records)
+            with opened.faults():
+                replay.feed(records, stop_after)
     if save_checkpoint is not None:
         replay.save(save_checkpoint)
     summary = replay.summary()
-    if not summary.records and from_checkpoint is None and source == KAFKA:
+    if not summary.records and from_checkpoint is None and spec.source == KAFKA:
         raise InputError("empty_tape", "the tape has no records.", where="tape")
     document: dict[str, Any] = msgspec.to_builtins(summary)
     document["refused_at_intake"] = opened.refused()
+    document["source"] = {
+        **msgspec.to_builtins(opened.facts, str_keys=True),
+        "starts_from": starts_from(opened.facts.first_offsets, resumed),
+    }
     output.document(document, _table(summary, opened.refused()))
 
 

@@ -12,17 +12,14 @@ import msgspec
 from rich.table import Table
 
 from schemas.errors import ConfigError
-from schemas.topics import PARTITIONS_DEFAULT
+from streams.commands.source_options import source_options
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
+from streams.tape_selection import KAFKA, SourceSpec
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
-partitions_option = click.option(
-    "--partitions", type=click.IntRange(1, 1024), default=PARTITIONS_DEFAULT, show_default=True,
-    help="Partitions of the tape that a file is placed on; Kafka's are its own.",
-)  # fmt: skip
 out_option = click.option("--out", type=FILE, help="Write the document (canonical JSON).")
 publish_option = click.option(
     "--publish", is_flag=True, help="Send the document to controls: it is in force from then on."
@@ -35,8 +32,7 @@ def command() -> None:
 
 
 @command.command("prior")
-@click.argument("source")
-@partitions_option
+@source_options
 @click.option(
     "--challengers", is_flag=True,
     help="Let other models forecast the held-out products beside the posterior, and publish the "
@@ -56,8 +52,7 @@ def prior(
     output: Output,
     config_file: Path | None,
     bootstrap: str | None,
-    source: str,
-    partitions: int,
+    spec: SourceSpec,
     challengers: bool,
     no_meta: bool,
     every_s: float | None,
@@ -66,20 +61,18 @@ def prior(
 ) -> None:
     """Learn what a new product starts with, from the closed epochs of a tape.
 
-    SOURCE is "kafka" (the tape topic, up to its end), a tape file, or an event file. Empirical
-    Bayes and MAML are fitted without a fifth of the products, forecast those one epoch ahead, and
-    the better one is fitted again with all.
+    Empirical Bayes and MAML are fitted without a fifth of the products, forecast those one epoch
+    ahead, and the better one is fitted again with all. What SOURCE may be: docs/tape-sources.md.
 
     Example: pricemaker train prior events.jsonl.gz --out prior.json
     """
     from models.demand.history import EpochHistory
     from models.demand.search_history import SearchHistory
     from models.prior.prior import prior_sha256
-    from streams.tape_sources import KAFKA
     from streams.training import TapeFold, write_document
     from streams.training_prior import keep_fresh, noting_searches, publish_prior, train_from
 
-    if every_s is not None and (source != KAFKA or not publish):
+    if every_s is not None and (spec.source != KAFKA or not publish):
         raise ConfigError(
             "service_needs_kafka", "--every needs SOURCE kafka and --publish.", field="--every"
         )
@@ -87,10 +80,10 @@ def prior(
     history = EpochHistory()
     searches = SearchHistory() if challengers else None
     note = None if searches is None else noting_searches(searches)
-    fold = TapeFold(settings, source, partitions, history, note)
-    with progress_bar(output, f"reading {Path(source).name}") as advance:
+    fold = TapeFold(settings, spec, history, note)
+    with progress_bar(output, f"reading {Path(spec.source).name}") as advance:
         read = fold.read(advance)
-    trained = train_from(history, read, source, meta=not no_meta, challengers=searches)
+    trained = train_from(history, read, spec.source, meta=not no_meta, challengers=searches)
     known = prior_sha256(trained.prior)
     if out is not None:
         write_document(out, trained.prior)
@@ -111,8 +104,7 @@ def prior(
 
 
 @command.command("baskets")
-@click.argument("source")
-@partitions_option
+@source_options
 @out_option
 @bootstrap_option
 @command_options()
@@ -120,14 +112,13 @@ def baskets(
     output: Output,
     config_file: Path | None,
     bootstrap: str | None,
-    source: str,
-    partitions: int,
+    spec: SourceSpec,
     out: Path | None,
 ) -> None:
     """Propose anchors, additions and families from products that are bought together.
 
-    SOURCE is "kafka" (the tape topic, up to its end), a tape file, or an event file. A proposal
-    changes nothing: look at it, and carry out what you approve with pricemaker family apply.
+    A proposal changes nothing: look at it, and carry out what you approve with pricemaker family
+    apply. What SOURCE may be: docs/tape-sources.md.
 
     Example: pricemaker train baskets events.jsonl.gz --out families.json
     """
@@ -135,8 +126,8 @@ def baskets(
     from streams.training_baskets import propose_from
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    with progress_bar(output, f"reading {Path(source).name}") as advance:
-        proposal = propose_from(settings, source, partitions, advance)
+    with progress_bar(output, f"reading {Path(spec.source).name}") as advance:
+        proposal = propose_from(settings, spec, advance)
     if out is not None:
         write_document(out, proposal)
     output.document(msgspec.to_builtins(proposal), _families_table(proposal))

@@ -23,6 +23,7 @@ from streams.config import load_settings
 from streams.event_files import read_events
 from streams.reader import opened, read_to_end
 from streams.tape_builder import Placed, TapeBuilder
+from streams.tape_selection import SourceSpec
 from streams.training import TapeFold
 from streams.training_prior import keep_fresh, refresh_once
 
@@ -72,8 +73,12 @@ def test_a_person_sees_the_rows_side_by_side(events: Path) -> None:
     ]  # fmt: skip
 
 
+def spec(events: Path) -> SourceSpec:
+    return SourceSpec(source=str(events), partitions=2)
+
+
 def test_reading_on_takes_only_what_is_new(events: Path) -> None:
-    fold = TapeFold(load_settings(None, {}), str(events), 2)
+    fold = TapeFold(load_settings(None, {}), spec(events))
     first, again = fold.read(), fold.read()
     assert first == again
     assert first.records == sum(position + 1 for position in first.positions.values())
@@ -81,7 +86,7 @@ def test_reading_on_takes_only_what_is_new(events: Path) -> None:
 
 def test_only_closed_epochs_are_news(events: Path) -> None:
     history = EpochHistory()
-    fold = TapeFold(load_settings(None, {}), str(events), 2, history)
+    fold = TapeFold(load_settings(None, {}), spec(events), history)
     fresh = refresh_once(fold, history, DEFAULT_PRIOR)
     assert fresh is not None
     assert fresh.training is not None
@@ -127,7 +132,7 @@ def test_a_service_publishes_goes_on_and_publishes_again(
     assert (event.prior_sha256, prior_sha256(document)) == (known, known)
     # the service: it folds on from where it was, and publishes what it learned
     history = EpochHistory()
-    fold = TapeFold(settings, "kafka", 1, history)
+    fold = TapeFold(settings, SourceSpec(source="kafka"), history)
     before = fold.read().records
     put(kafka_bootstrap, prefix + TAPE.name, rest)
     out = tmp_path / "fresh.json"
