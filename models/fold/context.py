@@ -1,15 +1,19 @@
 """What a handler of the fold works with: partition, place on the tape, and what it leads to."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from models.fold.lessons import quality
 from models.fold.market import Closed
 from models.fold.partition import PartitionState
+from models.fold.watch import Shown
 from schemas import topics
 from schemas.codec import canonical
 from schemas.events import rfc3339
 from schemas.outputs import Alert, AlertKind, TapePosition
 from schemas.state import BreakerState, SkuState
+
+NOTHING_SHOWN: Mapping[str, Shown] = {}
 
 
 class Output(NamedTuple):
@@ -67,7 +71,9 @@ class Refused(Exception):
 class Context:
     """The place of one record on the tape, and what observing it leads to."""
 
-    __slots__ = ("catalogue", "clock_ms", "now_ms", "offset", "outputs", "partition", "requests")
+    __slots__ = (
+        "catalogue", "clock_ms", "now_ms", "offset", "outputs", "partition", "requests", "shown",
+    )  # fmt: skip
 
     def __init__(self, partition: PartitionState, offset: int, event_time_ms: int) -> None:
         self.partition = partition
@@ -78,6 +84,7 @@ class Context:
         self.catalogue = partition.catalogue_breaker
         self.outputs: list[Placed] = []
         self.requests: dict[str, Request] = {}  # by SKU, in the order of asking
+        self.shown: Mapping[str, Shown] = NOTHING_SHOWN  # what history's shop reported here
 
     def ask(
         self,

@@ -7,7 +7,7 @@ stay in order, families do not see each other, every wave runs through the kerne
 tile, and outputs leave in tape order: the bytes are the same however the tape was cut.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
@@ -16,9 +16,12 @@ from models.breaker import breaker_scopes
 from models.breaker.evidence import last_good_minor
 from models.family import family_joint
 from models.fold import catalogue_events, control_events
-from models.fold.context import Context, Output, Placed, Request, alert
+from models.fold.blocked import block, unblock
+from models.fold.context import Context, Output, Placed, Request
 from models.fold.fold import admit, observe
 from models.fold.partition import PartitionState, StateRecord
+from models.fold.shown import show
+from models.fold.watch import Shown
 from models.guards.moving import stays
 from models.kernel.tile import Evaluation, Kernel, Solution
 from models.pricing import discounts
@@ -56,6 +59,15 @@ class Admitted(NamedTuple):
     record: tape.TapeRecord
     value: bytes
 
+    @property
+    def now_ms(self) -> int:
+        """Event time of its place."""
+        return self.context.now_ms
+
+
+ShownAt = Callable[[int], Sequence[Shown]]
+"""What buyers saw from a tape offset on, in the order in which it was shown."""
+
 
 class PartitionEngine:
     """Folds one tape partition. Not thread-safe: one owner."""
@@ -66,7 +78,8 @@ class PartitionEngine:
         self._wave: dict[str, Posed] = {}
         self._waiting: dict[str, None] = {}  # families with a decision in the wave
         self._unlisted: dict[str, None] = {}  # products whose first listing waits
-        self._behind: list[Admitted] = []
+        self._behind: list[Admitted | Shown] = []
+        self._shown: ShownAt | None = None
         self._outputs: list[Placed] = []
 
     @classmethod
@@ -85,6 +98,14 @@ class PartitionEngine:
         EngineError : the records are no consistent state of this partition
         """
         return cls(PartitionState.restore(partition, records, kernel.fingerprint), kernel)
+
+    def hold_shown(self, shown: ShownAt) -> None:
+        """Hold what buyers see as history had it, whatever is published from here on.
+
+        For folds that ask what another policy would have published (`models.fold.shown`).
+        """
+        self._shown = shown
+        self.state.is_told = True
 
     @property
     def partition(self) -> int:
@@ -159,8 +180,13 @@ class PartitionEngine:
         if self._wave and (self._reads_many(record) or self._stamps(record.event)):
             self._drain()
         context = admit(self.state, offset, record)
+        shown = () if self._shown is None else self._shown(offset)
         if context is not None:
+            if shown:
+                context.shown = {found.sku: found for found in shown if found.applied}
             self._observe(Admitted(context, record, value))
+        for found in shown:
+            self._show(found)
         if len(self._wave) >= WAVE_ROWS:
             self._flush()
 
@@ -176,6 +202,17 @@ class PartitionEngine:
             self._put(request, found)
         if len({self.state.catalogue[sku].family for sku in context.requests}) > 1:
             self._drain()  # a round is judged as a whole, so it is a wave of its own
+
+    def _show(self, shown: Shown) -> None:
+        """Let buyers see what history showed, unless a decision on its family waits."""
+        if shown.applied:
+            return  # its record is on the tape
+        entry = self.state.catalogue.get(shown.sku)
+        family = None if entry is None else entry.family
+        if family in self._waiting or shown.sku in self._unlisted:
+            self._behind.append(shown)
+        else:
+            self._outputs.extend(show(self.state, shown))
 
     def _waits(self, event: AnyEvent) -> bool:
         """Whether a product's event must wait; a first listing that waits holds the next ones."""
@@ -210,18 +247,18 @@ class PartitionEngine:
             return False
         if isinstance(event, ClockTicked):
             waiting = [posed.request.now_ms for posed in self._wave.values()]
-            waiting += [admitted.context.now_ms for admitted in self._behind]
+            waiting += [found.now_ms for found in self._behind]
             return control_events.tick_reads(self.state, event, min(waiting), len(waiting))
         return True
 
     def _put(self, request: Request, found: Posed | str) -> None:
         """Put a decision into the wave, posed as the state is now."""
         if isinstance(found, Posed):
-            self._unblock(request)
+            self._outputs.extend(unblock(self.state, request))
             self._wave[request.sku] = found
             self._waiting[found.entry.family] = None
         else:
-            self._block(request, found)
+            self._outputs.extend(block(self.state, request, found))
             self._outputs.extend(discounts.withdraw(self.state, request, found))
 
     def _drain(self) -> None:
@@ -236,8 +273,11 @@ class PartitionEngine:
         self._waiting.clear()
         self._unlisted.clear()
         behind, self._behind = self._behind, []
-        for admitted in behind:
-            self._observe(admitted)
+        for found in behind:
+            if isinstance(found, Shown):
+                self._show(found)
+            else:
+                self._observe(found)
 
     def _price(self, posed: list[Posed]) -> None:
         wishes = discounts.wishes(self.state, self.kernel, posed)
@@ -338,33 +378,6 @@ class PartitionEngine:
             at if price is None else next(found) for at, price in zip(on_path, stay, strict=True)
         ]
         return at_chosen, [None if price is None else next(found) for price in back]
-
-    def _block(self, request: Request, reason: str) -> None:
-        state = self.state.skus[request.sku]
-        if state.blocked != reason:
-            state.blocked = reason
-            self.state.touch(f"sku/{request.sku}")
-            self._tell(request, "product_blocked", f"{request.sku} is not priced: {reason}")
-
-    def _unblock(self, request: Request) -> None:
-        state = self.state.skus[request.sku]
-        if state.blocked is not None:
-            state.blocked = None
-            self.state.touch(f"sku/{request.sku}")
-            self._tell(request, "product_unblocked", f"{request.sku} is priced again")
-
-    def _tell(self, request: Request, kind: str, message: str) -> None:
-        self._outputs.append(
-            alert(
-                self.state,
-                request.offset,
-                request.now_ms,
-                kind,  # type: ignore[arg-type]
-                request.sku,
-                message,
-                {"trigger": request.trigger},
-            )
-        )
 
 
 def _prices(one: Posed, path: PricePath) -> list[float]:

@@ -76,6 +76,8 @@ def observe(context: Context, record: tape.TapeRecord, value: bytes) -> None:
         return
     if applied:
         counts.applied += 1
+        if context.partition.watch is not None:
+            context.partition.watch.applied(record.event, context.now_ms)
     else:
         counts.duplicates += 1
 

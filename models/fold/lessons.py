@@ -15,6 +15,7 @@ from models.demand import demand, drift
 from models.demand.epoch import Observation, observation
 from models.demand.surprise import Surprise, surprise
 from models.fold.partition import PartitionState
+from models.fold.watch import Closed
 from schemas.events import DAY_MS, HOUR_MS, rfc3339
 from schemas.learned import DriftSums, OpenEpoch, Quarantine
 from schemas.outputs import AlertKind
@@ -79,11 +80,15 @@ def _release(
     if seen is None or state.posterior is None:
         return []
     seen = seen._replace(offset=held.offset, offset_variance=held.offset_variance)
-    compared = surprise(state.posterior, seen, partition.demand_settings)
+    before = state.posterior
+    compared = surprise(before, seen, partition.demand_settings)
     admitted, found = _accepted(partition, state, seen, compared, now_ms)
     state.posterior = demand.learn(state.posterior, admitted, now_ms, partition.demand_settings)
     if partition.observer is not None:
         partition.observer(partition.catalogue[state.sku], held.epoch, admitted, now_ms)
+    if partition.watch is not None:
+        entry = partition.catalogue[state.sku]
+        partition.watch.closed(Closed(entry, held.epoch, before, admitted, state.posterior, now_ms))
     return found
 
 

@@ -7,7 +7,7 @@ from models.breaker import breaker
 from models.demand import demand, effects_book
 from models.demand.epoch import accrue, closes, observation, open_epoch
 from models.family import family_book
-from models.fold import lessons
+from models.fold import lessons, watch
 from models.fold.lessons import Finding
 from models.fold.partition import PartitionState
 from models.guards import promotions, resale_trial
@@ -34,13 +34,17 @@ class RivalView(NamedTuple):
     lowest_minor: float | None = None
 
 
-def own_price_minor(state: SkuState, entry: CatalogueEntry) -> int | None:
-    """The price that buyers see: what the shop says it shows, else ours, else the list price."""
+def own_price_minor(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry
+) -> int | None:
+    """The price that buyers see: what the shop says it shows, else ours, else the list price.
+
+    A fold that is told what history showed takes that for ours.
+    """
     if state.applied_minor is not None:
         return state.applied_minor
-    if state.published_minor is not None:
-        return state.published_minor
-    return entry.list_price_minor
+    ours = partition.shown.get(state.sku) if partition.is_told else state.published_minor
+    return entry.list_price_minor if ours is None else ours
 
 
 def rival_view(state: SkuState, now_ms: int, policy: DecisionPolicy) -> RivalView:
@@ -108,8 +112,13 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
             partition, state, before, beside.seen._replace(orders=learned.orders), now_ms
         )
         effects_book.learned(partition, state, ended, before, beside._replace(seen=learned))
+        entry = partition.catalogue[state.sku]
         if partition.observer is not None:
-            partition.observer(partition.catalogue[state.sku], epoch, learned, now_ms)
+            partition.observer(entry, epoch, learned, now_ms)
+        if partition.watch is not None:
+            partition.watch.closed(
+                watch.Closed(entry, epoch, posterior, learned, state.posterior, now_ms)
+            )
     ratio = seen.orders / highest if highest > 0.0 else None
     return Closed(seen.orders, ratio, (*found, *doubts, *news))
 
@@ -118,7 +127,7 @@ def begin_epoch(
     partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
 ) -> None:
     """Open an epoch at the product's present price, if it has one."""
-    price_minor = own_price_minor(state, entry)
+    price_minor = own_price_minor(partition, state, entry)
     if entry.retired or price_minor is None or state.reference_price_minor is None:
         return
     policy = partition.policy_of(entry).decision

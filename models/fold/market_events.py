@@ -6,6 +6,7 @@ from models.demand import demand, effects_book, epoch, searches
 from models.family import family_book
 from models.fold.context import Context, Refused
 from models.fold.market import begin_epoch, close_epoch, count_on, in_stock, log_rival, rival_view
+from models.fold.watch import Shown
 from models.guards import gate, promotions, resale_trial
 from models.returns import returns_book
 from models.returns.cohorts import Cancelled
@@ -232,7 +233,12 @@ def price_applied(
     state.price_move = last_move(state.price_move, event.price_minor, context.now_ms)
     _tell_of_a_sale_below_cost(context, entry, event)
     _shown(context, state, entry, event.price_minor)
-    follows = event.price_minor == state.published_minor
+    told = context.shown.get(state.sku)
+    follows = event.price_minor == state.published_minor if told is None else told.follows
+    if context.partition.watch is not None:
+        context.partition.watch.shown(
+            Shown(context.offset, context.now_ms, state.sku, event.price_minor, True, follows)
+        )
     state.exogenous_log = (
         None if follows else promotions.exogenous_log(context.partition, state.sku, context.now_ms)
     )

@@ -10,6 +10,7 @@ from models.demand import demand
 from models.fold.context import Output, Placed, alert
 from models.fold.market import begin_epoch, close_epoch, reschedule
 from models.fold.partition import PartitionState
+from models.fold.watch import Shown
 from models.guards import gate, guards, promises, promotions, resale_trial
 from models.guards.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, explored, is_unseen
 from models.kernel.tile import Evaluation
@@ -322,20 +323,24 @@ def _remember(
         state.day_open_minor = chosen_minor
         if state.published_minor is not None:
             state.day_open_minor = state.published_minor
+    partition.gates[state.sku].applies |= partition.is_told
     gate.published(partition.gates[state.sku], chosen_minor, now_ms, partition.gate_rules)
     resale_trial.published(partition, state, posed.entry, chosen_minor, now_ms)
     partition.touch(f"gate/{state.sku}")
     state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor
-    if moved and state.applied_minor is None:
+    seen = moved and state.applied_minor is None and not partition.is_told
+    if seen:
         promotions.shown(partition, state, posed.entry, chosen_minor, now_ms)
     proven = not moved or chosen_minor == state.unproven_minor
     state.unproven_minor = None if proven else state.published_minor
     state.published_minor, state.published_ms = chosen_minor, now_ms
     ratio = partition.policy.breaker.catalogue_move_ratio
     partition.moves.note(state, posed.entry, ratio)
-    if not moved or state.applied_minor is not None:
+    if not seen:
         return []
+    if partition.watch is not None:
+        partition.watch.shown(Shown(posed.request.offset, now_ms, state.sku, chosen_minor))
     state.price_move = last_move(state.price_move, chosen_minor, now_ms)
     state.exogenous_log = None
     closed = close_epoch(partition, state, now_ms)
