@@ -1,0 +1,1 @@
+"""A backtest's result as one HTML file that opens from disk: ``docs/report.md``."""
