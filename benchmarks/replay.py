@@ -34,7 +34,8 @@ from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings
 from streams.engines import warm_kernel
 from streams.event_files import SourceRecord, read_events
-from streams.replay import PEAK_UNIT_BYTES, Replay
+from streams.replay import Replay
+from streams.replay_summary import PEAK_UNIT_BYTES
 from streams.tape_builder import Placed, TapeBuilder
 
 RATIO_TO_REACH = 0.04

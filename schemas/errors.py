@@ -10,6 +10,8 @@ PricemakerError           code, where, field, value, expected, fix
 └── EngineError           the fold met its own bug or a torn tape exit 1
 """
 
+from typing import Any, Self
+
 VALUE_CHARACTERS_MAX = 200
 
 
@@ -41,6 +43,13 @@ class PricemakerError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text} {self.fix}" if self.fix else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._rebuilt, (self.as_dict(),)  # an error of another process is whole here
+
+    @classmethod
+    def _rebuilt(cls, facts: dict[str, Any]) -> Self:
+        return cls(**facts)
 
     def as_dict(self) -> dict[str, str | None]:
         """The same facts as data, for ``--json`` and dead letters."""

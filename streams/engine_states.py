@@ -7,8 +7,9 @@ import orjson
 
 from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
-from schemas.errors import InputError, ServiceError
+from schemas.errors import InputError
 from schemas.topics import STATE
+from streams.checkpoints import is_checkpoint, read_checkpoint, restored
 from streams.kafka_settings import topic_name
 from streams.reader import opened, read_live, require_partitions
 from streams.replay import Replay
@@ -36,10 +37,9 @@ def load_engines(
     if source == KAFKA:
         return _from_kafka(settings, kernel)
     path = Path(source)
-    if not path.is_dir() and _is_checkpoint(path):
-        replay = Replay(kernel, _partitions_of(path), BATCH_RECORDS)
-        replay.load(path)
-        return replay.engines
+    if not path.is_dir() and is_checkpoint(path):
+        found = read_checkpoint(path)
+        return [restored(number, found, kernel, path) for number in range(found.head.partitions)]
     opened_source = open_source(SourceSpec(source=source), settings, progress)
     replay = Replay(kernel, opened_source.partitions, BATCH_RECORDS)
     with opened_source.faults():
@@ -64,20 +64,6 @@ def _from_kafka(settings: Any, kernel: Kernel) -> list[PartitionEngine]:
             fix="Run: pricemaker worker",
         )  # fmt: skip
     return found
-
-
-def _is_checkpoint(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(1) == b"["
-    except OSError as error:
-        raise ServiceError("file_unreachable", f"{error}.", where=str(path)) from error
-
-
-def _partitions_of(path: Path) -> int:
-    with path.open("rb") as file:
-        numbers = [int(line[1 : line.index(b",")]) for line in file if b"," in line]
-    return max(numbers, default=0) + 1
 
 
 def read_policies(settings: Any) -> list[str]:

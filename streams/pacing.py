@@ -1,4 +1,4 @@
-"""Pacing a feeder by a consumer group: send no further than so many records ahead of it.
+"""Pacing: by event time, or by a consumer group: no further than so many records ahead of it.
 
 Source topics are read side by side. A year sent at once would put December's prices on the tape
 before January's orders; a feeder that stays close to the worker keeps the topics in step, as they
@@ -19,6 +19,22 @@ from streams.reader import ask
 ANSWER_S = 10.0
 LOOK_PAUSE_S = 0.05
 STANDSTILL_S = 120.0  # longer than a take-over lasts
+
+
+class EventPace:
+    """How long a record has to wait, so that event time passes ``speed`` times as fast as ours."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._begin: tuple[int, float] | None = None
+
+    def wait_s(self, event_time_ms: int) -> float:
+        """Seconds until this event time; the first one asked for is now. Below 0: late."""
+        if self._begin is None:
+            self._begin = event_time_ms, time.monotonic()
+        begin_ms, begin_s = self._begin
+        passed_s = (event_time_ms - begin_ms) / 1000.0 / self._speed
+        return begin_s + passed_s - time.monotonic()
 
 
 class GroupPace:

@@ -38,7 +38,13 @@ class TapeHash:
         return combined_sha256(self.chains)
 
 
-def combined_sha256(parts: Iterable[str]) -> str:
-    """One hash over the partitions' hashes, in partition order."""
-    lines = "".join(f"{number}:{part}\n" for number, part in enumerate(parts))
+def combined_sha256(parts: Iterable[str], numbers: Iterable[int] | None = None) -> str:
+    """One hash over the partitions' hashes, in partition order.
+
+    Parameters
+    ----------
+    numbers : of the partitions that the parts are of; by default 0, 1, 2...
+    """
+    placed = enumerate(parts) if numbers is None else zip(numbers, parts, strict=True)
+    lines = "".join(f"{number}:{part}\n" for number, part in placed)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -24,8 +24,7 @@ def _from_option(**options: Any) -> Callable[[Any], Any]:
         "--from",
         "source",
         metavar="SOURCE",
-        help='The catalogue: "kafka", a checkpoint (replay --save-checkpoint), a tape or an event '
-        "file.",
+        help='The catalogue: "kafka", a checkpoint (replay --checkpoint), a tape or an event file.',
         **options,
     )
 

@@ -1,41 +1,89 @@
 """``pricemaker replay``: fold a tape again."""
 
-from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
-import msgspec
 from rich.table import Table
 
-from schemas.errors import InputError
+from schemas.errors import ConfigError, InputError
+from schemas.events import time_ms
 from schemas.money import format_minor
-from schemas.topics import PRICES
 from streams.commands.source_options import source_options
+from streams.commands.steering import TIME
 from streams.config import load_settings
-from streams.engines import warm_kernel
 from streams.output import Output, bootstrap_option, command_options
-from streams.progress import progress_bar
-from streams.replay import Replay, ReplaySummary, TapeWriter, open_to_write
-from streams.tape_selection import KAFKA, SourceSpec, begin_anywhere, starts_from
+from streams.progress import rate_bar
+from streams.replay_conductor import Every
+from streams.replay_lane import Job
+from streams.replay_run import Replayed, as_document, run_replay
+from streams.routes import tape_partition
+from streams.tape_selection import KAFKA, Selection, SourceSpec
 from streams.tape_sources import open_source
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+PROCESSES_MAX = 64
+
+
+class EveryType(click.ParamType):
+    """``5000`` records, or ``30s``."""
+
+    name = "records|seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Every:
+        text = str(value)
+        try:
+            found = (
+                Every(seconds=float(text[:-1])) if text.endswith("s") else Every(records=int(text))
+            )
+        except ValueError:
+            found = Every()
+        if not any(limit is not None and limit > 0 for limit in found):
+            self.fail(f"{text!r}; expected a number of records, or of seconds: 30s", param, ctx)
+        return found
 
 
 @click.command("replay")
 @source_options
 @click.option(
+    "--processes", type=click.IntRange(1, PROCESSES_MAX), default=1, show_default=True,
+    help="Fold partitions side by side in so many processes, one core each.",
+)  # fmt: skip
+@click.option(
     "--batch", "batch_records", type=click.IntRange(1), default=1000, show_default=True,
     help="Records per batch and partition; the result does not depend on it.",
 )  # fmt: skip
 @click.option("--stop-after", type=click.IntRange(1), help="Stop after so many tape records.")
-@click.option("--out", type=FILE, help="Write the decisions, one JSON line each.")
-@click.option("--tape-out", type=FILE, help="Write the tape that was replayed.")
-@click.option("--save-checkpoint", type=FILE, help="Write the state at the end.")
 @click.option(
-    "--from-checkpoint", type=FILE, help="Go on from a saved state; earlier records are skipped."
-)
+    "--speed", type=click.FloatRange(min=0.0, min_open=True),
+    help="So many times as fast as event time.  [default: as fast as it goes]",
+)  # fmt: skip
+@click.option(
+    "--since", type=TIME,
+    help="Write decisions from the tick that reaches this time on; all before it is folded, too.",
+)  # fmt: skip
+@click.option("--sku", "skus", multiple=True, help="Write this product's decisions only.")
+@click.option(
+    "--family", "families", multiple=True,
+    help="Write this family's decisions only, and fold only the partitions that it needs.",
+)  # fmt: skip
+@click.option(
+    "--out", type=FILE,
+    help="Write the decisions, one JSON line each, by partition and then in tape order.",
+)  # fmt: skip
+@click.option("--tape-out", type=FILE, help="Write the tape that was replayed.")
+@click.option("--checkpoint", type=FILE, help="Write the state at the end, and when interrupted.")
+@click.option(
+    "--checkpoint-every", type=EveryType(), default="60s", show_default=True,
+    help="With --checkpoint: write it after so many records, too, or so many seconds (30s).",
+)  # fmt: skip
+@click.option(
+    "--from-checkpoint", type=FILE,
+    help="Go on from a saved state, and with the --out file that was written with it.",
+)  # fmt: skip
 @bootstrap_option
 @command_options()
 def command(
@@ -43,76 +91,63 @@ def command(
     config_file: Path | None,
     bootstrap: str | None,
     spec: SourceSpec,
-    batch_records: int,
-    stop_after: int | None,
-    out: Path | None,
-    tape_out: Path | None,
-    save_checkpoint: Path | None,
-    from_checkpoint: Path | None,
+    processes: int,
+    since: datetime | None,
+    checkpoint: Path | None,
+    checkpoint_every: Every,
+    **chosen: Any,
 ) -> None:
     """Fold a tape again and print counts, speed and the SHA-256 of the decisions.
 
-    What SOURCE may be: docs/tape-sources.md. Nothing is written to any topic.
+    What SOURCE may be: docs/tape-sources.md. Nothing is written to any topic. Interrupted with
+    --checkpoint it can be gone on with to the same hash: docs/replay.md.
 
-    Example: pricemaker replay online-retail.jsonl --out decisions.jsonl
+    Example: pricemaker replay online-retail.jsonl --processes 2 --out decisions.jsonl
     """
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    with progress_bar(output, f"replaying {Path(spec.source).name}") as advance:
-        opened = open_source(spec, settings, advance)
-        kernel = warm_kernel(settings.engine.compilation_cache_dir)
-        with ExitStack() as files:
-            sink = None if out is None else _DecisionWriter(files.enter_context(open_to_write(out)))
-            replay = Replay(kernel, opened.partitions, batch_records, sink)
-            if from_checkpoint is not None:
-                replay.load(from_checkpoint)
-            resumed = [one.partition for one in replay.engines if one.position >= 0]
-            records = (
-                opened.records if tape_out is None else TapeWriter(tape_out).tee(opened.records)
-            )
-            if spec.selection.from_middle:
-                records = begin_anywhere(replay.engines, records)
-            with opened.faults():
-                replay.feed(records, stop_after)
-    if save_checkpoint is not None:
-        replay.save(save_checkpoint)
-    summary = replay.summary()
-    if not summary.records and from_checkpoint is None and spec.source == KAFKA:
+    if processes > 1 and chosen["tape_out"] is not None:
+        raise ConfigError(
+            "one_process", "--tape-out needs one process.", field="--tape-out",
+            fix="Leave --processes out.",
+        )  # fmt: skip
+    partitions = open_source(spec, settings).partitions
+    only = _needed(spec.selection, chosen["skus"], chosen["families"], partitions)
+    since_ms = None if since is None else time_ms(since.replace(tzinfo=UTC))
+    job = Job(spec, settings, partitions, only, since_ms=since_ms, **chosen)
+    with rate_bar(output, f"replaying {Path(spec.source).name}") as progress:
+        replayed = run_replay(job, processes, checkpoint, checkpoint_every, progress)
+    if not replayed.summary.records and job.from_checkpoint is None and spec.source == KAFKA:
         raise InputError("empty_tape", "the tape has no records.", where="tape")
-    document: dict[str, Any] = msgspec.to_builtins(summary)
-    document["refused_at_intake"] = opened.refused()
-    document["source"] = {
-        **msgspec.to_builtins(opened.facts, str_keys=True),
-        "starts_from": starts_from(opened.facts.first_offsets, resumed),
-    }
-    output.document(document, _table(summary, opened.refused()))
+    document = as_document(replayed) | {"partitions_folded": list(only)}
+    output.document(document, _table(replayed))
 
 
-class _DecisionWriter:
-    """Writes the decisions of each batch, as they are."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def __call__(self, partition: int, outputs: list[Any]) -> None:
-        for found in outputs:
-            if found.topic == PRICES.name:
-                self._file.write(found.value + b"\n")
+def _needed(
+    selection: Selection, skus: tuple[str, ...], families: tuple[str, ...], partitions: int
+) -> tuple[int, ...]:
+    """The partitions to fold: all, unless only families are chosen, since these name theirs."""
+    needed = range(partitions)
+    if families and not skus:
+        needed = sorted({tape_partition(family, partitions) for family in families})
+    return tuple(number for number in needed if selection.has(number))
 
 
-def _table(summary: ReplaySummary, refused: int) -> Table:
+def _table(replayed: Replayed) -> Table:
+    summary = replayed.summary
     table = Table(show_header=False, box=None)
     spent = summary.exploration_cost_minor
     cost = ", ".join(format_minor(minor, currency) for currency, minor in spent.items())
     rows = [
         ("tape records", f"{summary.records:,} ({summary.ticks:,} clock ticks applied)"),
         ("applied, repeated", f"{summary.applied:,}, {summary.duplicates:,}"),
-        ("dead letters", f"{refused:,} at intake, {summary.dead_letters:,} in the fold"),
+        ("dead letters", f"{replayed.refused:,} at intake, {summary.dead_letters:,} in the fold"),
         ("products", f"{summary.products:,}, {summary.products_priced:,} priced"),
         ("decisions", f"{summary.decisions:,}: {summary.published:,} published, "
                       f"{summary.held:,} held"),
         ("breaker trips, drifts", f"{summary.breaker_trips:,}, {summary.drifts:,}"),
         ("probes", f"{summary.probes:,}, expected cost {cost or 'none'}"),
-        ("time", f"{summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s"),
+        ("time", f"{summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s, after "
+                 f"{summary.start_seconds:.1f} s to start {summary.processes} process(es)"),
         ("peak memory", f"{summary.peak_memory_mib:,.0f} MiB"),
         ("decisions SHA-256", summary.decisions_sha256),
         ("state SHA-256", summary.state_sha256),

@@ -17,10 +17,10 @@ from schemas.events import OperatorCommand, PolicyPublished, Scope
 from schemas.policy import policy_sha256
 from schemas.topics import CONTROLS, PRICES, STATE
 from streams import admin
+from streams.checkpoints import section, write_checkpoint
 from streams.cli import cli
 from streams.policy_files import rule_of
 from streams.reader import opened, read_to_end
-from streams.replay import Replay
 from streams.routes import tape_partition
 from streams.settings import Settings
 from tests.models.tapes import Partition, at, policy
@@ -62,10 +62,10 @@ def shop(kernel: Kernel) -> Partition:
 
 @pytest.fixture
 def checkpoint(shop: Partition, kernel: Kernel, tmp_path: Path) -> Path:
-    replay = Replay(kernel, 1, 100)
-    replay.engines = [PartitionEngine.restore(0, list(shop.stored.items()), kernel)]
-    replay.save(tmp_path / "checkpoint.jsonl")
-    return tmp_path / "checkpoint.jsonl"
+    engine = PartitionEngine.restore(0, list(shop.stored.items()), kernel)
+    path = tmp_path / "checkpoint.jsonl"
+    write_checkpoint(path, kernel.fingerprint, 1, [section(engine)])
+    return path
 
 
 REFUSED = [

@@ -15,7 +15,7 @@ from schemas import tape
 from streams.cli import cli
 
 PARTITIONS = 4
-MEASURED = ("seconds", "records_per_second", "peak_memory_mib")
+MEASURED = ("seconds", "start_seconds", "records_per_second", "peak_memory_mib")
 HASHES = ("decisions_sha256", "state_sha256", "positions")
 
 
@@ -100,15 +100,16 @@ def test_the_hash_is_that_of_the_decisions_bytes(files: Files) -> None:
 def test_the_batch_size_changes_nothing(files: Files, size: int) -> None:
     out = files.folder / f"decisions-{size}.jsonl"
     assert run(files.events, "--batch", str(size), "--out", out) == files.document
-    # partitions come batch by batch: within each the order is the tape's
-    assert by_partition(out.read_bytes()) == by_partition(files.decisions)
+    assert out.read_bytes() == files.decisions
 
 
-def by_partition(decisions: bytes) -> list[list[bytes]]:
-    found: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-    for line in decisions.splitlines():
-        found[json.loads(line)["tape"]["partition"]].append(line)
-    return found
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_number_of_processes_changes_nothing(files: Files, processes: int) -> None:
+    out = files.folder / f"decisions-of-{processes}.jsonl"
+    document = run(files.tape, "--processes", str(processes), "--out", out)
+    assert document == files.document | {"processes": processes, "refused_at_intake": 0}
+    assert out.read_bytes() == files.decisions
+    assert list(files.folder.glob("*.partial")) == []
 
 
 def test_a_tape_file_is_the_tape_of_its_events(files: Files) -> None:
@@ -137,30 +138,32 @@ def test_split_and_resumed_anywhere_it_ends_the_same(files: Files, data: st.Data
     places = st.lists(st.integers(1, total - 1), min_size=2, max_size=2, unique=True)
     first, second = sorted(data.draw(places))
     size = str(data.draw(st.sampled_from([1, 50, 1000])))
-    checkpoint, parts = files.folder / "checkpoint.jsonl", []
+    checkpoint, out = files.folder / "checkpoint.jsonl", files.folder / "growing.jsonl"
+    out.unlink(missing_ok=True)
     resumed: list[str | Path] = []
+    written = 0
     for stop in (first, second - first, None):
-        out = files.folder / f"part-{len(parts)}.jsonl"
         stops = [] if stop is None else ["--stop-after", str(stop)]
         document = run(
-            source, "--batch", size, "--out", out, "--save-checkpoint", checkpoint,
+            source, "--batch", size, "--out", out, "--checkpoint", checkpoint,
             *resumed, *stops,
         )  # fmt: skip
-        parts.append(out.read_bytes())
+        written += document["decisions_written"]
+        assert len(out.read_bytes().splitlines()) == written
         resumed = ["--from-checkpoint", checkpoint]
     assert {name: document[name] for name in HASHES} == {
         name: files.document[name] for name in HASHES
     }
-    assert by_partition(b"".join(parts)) == by_partition(files.decisions)
+    assert out.read_bytes() == files.decisions
 
 
 def test_a_checkpoint_at_the_end_leaves_nothing_to_do(files: Files) -> None:
     saved, again = files.folder / "end.jsonl", files.folder / "end-again.jsonl"
-    run(files.tape, "--save-checkpoint", saved)
-    resumed = ["--from-checkpoint", str(saved), "--save-checkpoint", str(again)]
+    run(files.tape, "--checkpoint", saved)
+    resumed = ["--from-checkpoint", str(saved), "--checkpoint", str(again)]
     result = CliRunner().invoke(cli, ["replay", str(files.tape), "--json", *resumed])
     document = json.loads(result.stdout)
-    assert (document["records"], document["records_per_second"]) == (0, 0.0)
+    assert (document["records"], document["decisions_written"]) == (0, 0)
     assert {name: document[name] for name in HASHES} == {
         name: files.document[name] for name in HASHES
     }
@@ -247,7 +250,7 @@ def test_a_damaged_archive_is_refused(files: Files, cut: float) -> None:
     assert error["where"].startswith(f"{path}:")
 
 
-@pytest.mark.parametrize("option", ["--out", "--tape-out", "--save-checkpoint"])
+@pytest.mark.parametrize("option", ["--out", "--tape-out", "--checkpoint"])
 def test_a_folder_that_is_not_there(files: Files, option: str) -> None:
     path = files.folder / "missing" / "file.jsonl"
     code, error = fails(files.tape, "--stop-after", "5", option, path)
@@ -258,45 +261,3 @@ def test_a_tape_of_more_partitions_than_were_given(files: Files) -> None:
     code, error = fails(files.tape, "--partitions", "2")
     assert (code, error["code"]) == (3, "partition_mismatch")
     assert error["fix"] == "Give the tape's number of partitions with --partitions."
-
-
-@pytest.fixture(scope="module")
-def checkpoint(files: Files) -> Path:
-    path = files.folder / "saved.jsonl"
-    run(files.tape, "--stop-after", "2000", "--save-checkpoint", path)
-    return path
-
-
-def test_a_checkpoint_cut_short_is_refused(files: Files, checkpoint: Path) -> None:
-    lines = checkpoint.read_bytes().splitlines(keepends=True)
-    path = files.folder / "cut.jsonl"
-    path.write_bytes(b"".join(lines)[:-30])
-    code, error = fails(files.tape, "--from-checkpoint", path)
-    assert (code, error["code"], error["where"]) == (3, "bad_checkpoint", f"{path}:{len(lines)}")
-    for kept in (lines[:-1], lines[:20]):  # whole lines, but no manifest after them
-        path.write_bytes(b"".join(kept))
-        code, error = fails(files.tape, "--from-checkpoint", path)
-        assert (code, error["code"], error["where"]) == (3, "bad_checkpoint", str(path))
-        assert error["message"].endswith("has no manifest at its end.")
-
-
-@pytest.mark.parametrize(
-    "line", [b"[1,2,3]\n", b"{}\n", b'[-1,"manifest",{}]\n', b'[0,"manifest",{}]\n', b"\xff\n"]
-)
-def test_a_file_that_is_no_checkpoint_is_refused(files: Files, line: bytes) -> None:
-    path = files.folder / "junk.jsonl"
-    path.write_bytes(line)
-    code, error = fails(files.tape, "--from-checkpoint", path)
-    assert (code, error["code"]) == (3, "bad_checkpoint")
-    assert error["where"].startswith(str(path))
-
-
-def test_a_checkpoint_of_fewer_partitions_is_refused(files: Files, checkpoint: Path) -> None:
-    code, error = fails(files.events, "--from-checkpoint", checkpoint, "--partitions", "8")
-    assert (code, error["code"]) == (3, "bad_checkpoint")
-    assert error["message"] == "partition 4 has no manifest at its end."
-
-
-def test_a_checkpoint_of_more_partitions_is_refused(files: Files, checkpoint: Path) -> None:
-    code, error = fails(files.events, "--from-checkpoint", checkpoint, "--partitions", "2")
-    assert (code, error["code"], error["where"]) == (3, "partition_mismatch", str(checkpoint))
