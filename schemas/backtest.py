@@ -139,7 +139,9 @@ class OffPolicyValue(Struct, frozen=True, kw_only=True):
     """What logged exploration itself says of the candidate, by currency; or why it can't.
 
     ``supported_share`` is the share of decisions at which the candidate's price could have been
-    logged; an estimate holds for these alone.
+    logged; an estimate holds for these alone, over ``product_days`` of stretches that began with a
+    coin. ``bias_bound_minor`` is the part of the interval for what lies between the prices tried,
+    ``model_minor`` what the decisions' own models say of the same stretches.
     """
 
     currency: str
@@ -151,6 +153,9 @@ class OffPolicyValue(Struct, frozen=True, kw_only=True):
     effective_sample_size: float
     effective_sample_size_min: float
     refused: str | None
+    product_days: float = 0.0
+    bias_bound_minor: float | None = None
+    model_minor: float | None = None
 
 
 class FitCheck(Struct, frozen=True, kw_only=True):
