@@ -204,7 +204,7 @@ def _explained(at: int, policy: str, currency: str, days: list[ExplainedDay]) ->
         f"explained-{at}",
         f"P&L explain: {policy}",
         f"Why expected profit over the horizon changed between decisions, {currency} by event "
-        f"{step}, {time_range([one.day for one in days])}; revaluation is what terms leave."
+        f"{step}, {time_range([one.day for one in days])}; revaluation is what the terms leave."
         + rest_words,
         _stack(columns, values, currency),
         table((step, *columns, "change"), rows),

@@ -1,0 +1,127 @@
+"""Forecast against outcome at the prices that were charged, in bins of like forecast.
+
+Demand: what an epoch's orders were expected to be before it taught anything. Returns: the rate that
+the last decision before the day expected at the price that was paid.
+"""
+
+from statistics import NormalDist
+
+import numpy as np
+from scipy import special
+
+from models.backtest.columns import INPUTS, Decisions, Epochs, Floats, Integers, Outcomes
+from schemas.backtest import Calibration, CalibrationBin
+from schemas.events import DAY_MS
+
+BINS = 10
+ROWS_MIN = 5  # of a bin
+LEVEL = 0.9
+RETURN_DAYS = 30  # after so many days nearly all that comes back has come
+_TIME = 1 << 44  # above any event time in ms: product and time make one number
+
+
+def demand_calibration(epochs: Epochs) -> Calibration:
+    """Orders an epoch, expected and observed; epochs that nothing was expected of are left out."""
+    used = np.isfinite(epochs.mean_orders) & (epochs.mean_orders > 0.0)
+    forecast = epochs.mean_orders[used]
+    return Calibration(
+        name="demand", bins=binned(forecast, epochs.orders[used], np.ones_like(forecast))
+    )
+
+
+def return_calibration(decisions: Decisions, outcomes: Outcomes) -> Calibration:
+    """Share of units returned, expected and observed, of days at least 30 days before the last.
+
+    Parameters
+    ----------
+    decisions : those that were in force (of the baseline)
+    """
+    last = int(outcomes.day.max(initial=0))
+    row = _last_before(decisions, outcomes.product, outcomes.day * DAY_MS)
+    used = (outcomes.day <= last - RETURN_DAYS) & (outcomes.units > 0.0)
+    used &= (outcomes.revenue_minor > 0.0) & (row >= 0)
+    row, units = row[used], outcomes.units[used]
+    paid = outcomes.revenue_minor[used] / units / decisions.reference_minor[row]
+    rate = _return_rate(decisions.inputs[row], paid)
+    known = np.isfinite(rate) & (rate > 0.0)
+    back = np.minimum(outcomes.returned_units[used], units)
+    return Calibration(
+        name="returns", bins=binned((rate * units)[known], back[known], units[known])
+    )
+
+
+def binned(forecast: Floats, observed: Floats, weight: Floats) -> tuple[CalibrationBin, ...]:
+    """Bins of like forecast rate, each with about the same number of expected counts.
+
+    Parameters
+    ----------
+    forecast, observed : counts [row], forecasts above 0
+    weight : what a count is of [row], above 0: rates are counts over it
+
+    Notes
+    -----
+    The interval is that of a ratio of sums over rows, from the rows' own residuals; never narrower
+    than a Poisson count of that expectation would have.
+    """
+    order = np.argsort(forecast / weight, kind="stable")
+    forecast, observed, weight = forecast[order], observed[order], weight[order]
+    found = []
+    begin = 0
+    for end in _ends(forecast):
+        rows = slice(begin, end)
+        found.append(_bin(forecast[rows], observed[rows], weight[rows]))
+        begin = end
+    return tuple(found)
+
+
+def _ends(forecast: Floats) -> list[int]:
+    """Where bins end: equal parts of the sum, none with fewer than `ROWS_MIN` rows."""
+    rows = len(forecast)
+    if rows < ROWS_MIN:
+        return []
+    reached = np.cumsum(forecast) / np.sum(forecast)
+    ends: list[int] = []
+    for part in range(1, BINS):
+        end = int(np.searchsorted(reached, part / BINS)) + 1
+        begin = ends[-1] if ends else 0
+        if end - begin >= ROWS_MIN and rows - end >= ROWS_MIN:
+            ends.append(end)
+    return [*ends, rows]
+
+
+def _bin(forecast: Floats, observed: Floats, weight: Floats) -> CalibrationBin:
+    total = float(np.sum(weight))
+    rate = float(np.sum(observed)) / total
+    squares = float(np.sum(np.square(observed - rate * weight)))
+    sd = max(squares, float(np.sum(forecast))) ** 0.5 / total
+    half = NormalDist().inv_cdf(0.5 + LEVEL / 2.0) * sd
+    return CalibrationBin(
+        forecast=float(np.sum(forecast)) / total,
+        observed=rate,
+        observed_low=max(rate - half, 0.0),
+        observed_high=rate + half,
+        weight=total,
+    )
+
+
+def _last_before(decisions: Decisions, product: Integers, at_ms: Integers) -> Integers:
+    """The row of each product's last decision with a record at or before a time; -1: none."""
+    rows = np.flatnonzero(np.isfinite(decisions.inputs).all(axis=1))
+    keys = decisions.product[rows] * _TIME + decisions.at_ms[rows]
+    place = np.searchsorted(keys, product * _TIME + at_ms, side="right") - 1
+    if not len(rows):
+        return np.full(len(product), -1, dtype=np.int64)
+    found = rows[np.maximum(place, 0)]
+    same = (place >= 0) & (decisions.product[found] == product)
+    return np.where(same, found, -1)
+
+
+def _return_rate(inputs: Floats, price: Floats) -> Floats:
+    """R at normalised prices [row], by the kernel's rows [row, len(INPUTS)]."""
+    low, high, intercept, linear, log = (
+        inputs[:, INPUTS.index(f"return_{name}")]
+        for name in ("min", "max", "intercept", "linear", "log")
+    )
+    score = intercept + linear * price + log * np.log(price)
+    rate: Floats = low + (high - low) * special.expit(score)
+    return rate
