@@ -48,7 +48,7 @@ class EmptyEngine:
     def __init__(self, position: int = -1) -> None:
         self.position = position
 
-    def announcement(self, source_offset: int, worker: str) -> None:
+    def announcement(self, source_offset: int, worker: str, version: str) -> None:
         """It never follows another engine."""
 
     def apply(self, records: Sequence[tuple[int, bytes]]) -> Batch:

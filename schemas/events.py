@@ -310,11 +310,15 @@ class ClockTicked(Event, frozen=True, kw_only=True, tag="clock_ticked", gc=False
 
 
 class EngineChanged(Event, frozen=True, kw_only=True, tag="engine_changed", gc=False):
-    """From here on another engine fingerprint prices this partition."""
+    """From here on another engine fingerprint prices this partition.
+
+    ``version`` is that of the program with the new engine; a tape from before it was told has none.
+    """
 
     fingerprint: Annotated[str, Meta(min_length=1, max_length=2000)]
     previous: Annotated[str, Meta(min_length=1, max_length=2000)]
     worker: Identifier
+    version: Annotated[str, Meta(max_length=64)] = ""
 
 
 SkuScoped = (

@@ -16,6 +16,7 @@ COMMANDS = {
     "simulate": "Make the events of a simulated shop.",
     "ingest": "Put events from a file on the source topics.",
     "replay": "Price a recorded tape again and hash the decisions.",
+    "export": "Write a tape to a folder, to keep, replay and verify.",
     "train": "Learn from a tape, and publish what was learned.",
     "verify": "Check published decisions against a replay of their tape.",
     "prices": "Follow the price decisions.",

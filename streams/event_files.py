@@ -61,7 +61,7 @@ def event_key(value: bytes | None) -> bytes | None:
 
 def event_line(topic: str, value: bytes | None) -> bytes:
     """One line of an event file, with its newline."""
-    if value is not None and _embeds(value):
+    if value is not None and embeds(value):
         return b'{"topic":"%b","event":%b}\n' % (topic.encode(), value)
     encoded = None if value is None else base64.b64encode(value).decode()
     return orjson.dumps({"topic": topic, "base64": encoded}) + b"\n"
@@ -173,7 +173,8 @@ class EventWriter:
             self._partial.unlink()
 
 
-def _embeds(value: bytes) -> bool:
+def embeds(value: bytes) -> bool:
+    """Whether a value can stand on a line of JSON as it is, to the byte."""
     if value[:1] != b"{" or value[-1:] != b"}" or b"\n" in value:
         return False
     try:

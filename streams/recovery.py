@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Protocol
 
 from schemas.errors import InputError
@@ -24,6 +25,7 @@ from schemas.topics import STATE, TAPE
 from streams import reader
 from streams.kafka_settings import topic_name
 from streams.outbox import BatchRecords, Gate, IntakeOutbox, Send, TransactionalOutbox
+from streams.tape_faults import PROGRAM
 from streams.transport import LogRange
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Engine(Protocol):
     @property
     def controls_read(self) -> int: ...
     def apply(self, records: Any) -> BatchRecords: ...
-    def announcement(self, source_offset: int, worker: str) -> bytes | None: ...
+    def announcement(self, source_offset: int, worker: str, version: str) -> bytes | None: ...
 
 
 class EngineFactory(Protocol):
@@ -115,7 +117,7 @@ class Recovery:
 
     def _announce(self, engine: Engine, partition: int, tape_end: int) -> None:
         """Put on the tape that another engine than the last one prices from here on."""
-        announcement = engine.announcement(tape_end, self.settings.worker.id)
+        announcement = engine.announcement(tape_end, self.settings.worker.id, version(PROGRAM))
         if announcement is None:
             return
         log.warning("tape[%d] is priced by another engine than before", partition)

@@ -26,6 +26,7 @@ from msgspec import Struct
 from schemas import topics
 from schemas.errors import ConfigError, InputError, PricemakerError
 from streams import tape_files, tape_kafka
+from streams.exports import Export
 from streams.kafka_settings import topic_name
 from streams.tape_builder import Placed, TapeBuilder
 from streams.tape_faults import ENGINE_CHANGED, SOURCE_FAULTS, explained, refuse_newer
@@ -131,7 +132,10 @@ def _opened(
 ) -> TapeSource:
     if spec.source == KAFKA:
         return _kafka(spec, settings, progress, after)
-    return _file(spec, Path(spec.source), progress)
+    path = Path(spec.source)
+    if path.is_dir():
+        return _export(spec, Export(path), progress, after)
+    return _file(spec, path, progress)
 
 
 def _kafka(
@@ -144,6 +148,19 @@ def _kafka(
         records=tape_kafka.tape_records(settings, partitions, spec.selection, progress, after),
         facts=SourceFacts(source=KAFKA, kind="kafka"),
         locate=lambda number, offset: f"{topic}[{number}]@{offset}",
+    )
+
+
+def _export(
+    spec: SourceSpec, export: Export, progress: Progress | None, after: Mapping[int, int]
+) -> TapeSource:
+    return TapeSource(
+        partitions=export.partitions,
+        records=export.tape(spec.selection, after, progress),
+        facts=SourceFacts(
+            source=spec.source, kind="export", reconstruction=export.manifest.reconstruction
+        ),
+        locate=export.locate,
     )
 
 

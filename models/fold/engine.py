@@ -122,7 +122,7 @@ class PartitionEngine:
         """Highest offset of ``controls`` seen on the tape; -1 before the first."""
         return self.state.manifest.high_water.get(f"{topics.CONTROLS.name}/0", -1)
 
-    def announcement(self, source_offset: int, worker: str) -> bytes | None:
+    def announcement(self, source_offset: int, worker: str, version: str) -> bytes | None:
         """The tape record that says that another engine than the last one prices from here on.
 
         None where the state was made by this engine. Decisions name the engine that made them in
@@ -132,6 +132,7 @@ class PartitionEngine:
         ----------
         source_offset : above that of any announcement before, such as the tape's end
         worker : who takes the partition over
+        version : of the program that it runs
         """
         previous = self.state.manifest.engine
         if previous == self.kernel.fingerprint:
@@ -142,6 +143,7 @@ class PartitionEngine:
             fingerprint=self.kernel.fingerprint,
             previous=previous,
             worker=worker,
+            version=version,
         )
         return tape.wrap(
             tape.Source(ENGINE_SOURCE, self.partition, source_offset), canonical(event)

@@ -246,11 +246,11 @@ def test_no_state_is_the_beginning(kernel: Kernel) -> None:
 def test_an_engine_that_takes_over_from_another_announces_itself(kernel: Kernel) -> None:
     one = Partition(kernel)
     one.send("product_listed", at())
-    assert one.engine.announcement(7, "w2") is None
+    assert one.engine.announcement(7, "w2", "1.2.3") is None
     manifest = orjson.loads(one.stored[b"manifest"]) | {"engine": "older 1"}
     stored = one.stored | {b"manifest": orjson.dumps(manifest)}
     engine = PartitionEngine.restore(0, stored.items(), kernel)
-    value = engine.announcement(7, "w2")
+    value = engine.announcement(7, "w2", "1.2.3")
     assert value is not None
     record = tape.decode(value)
     assert record.source == tape.Source("engine", 0, 7)
@@ -259,7 +259,7 @@ def test_an_engine_that_takes_over_from_another_announces_itself(kernel: Kernel)
     )  # fmt: skip
     (alert,) = seen(engine.apply([(1, value)])).alerts
     assert alert.evidence == {"from": "older 1", "to": kernel.fingerprint, "worker": "w2"}
-    assert engine.announcement(8, "w2") is None
+    assert engine.announcement(8, "w2", "1.2.3") is None
 
 
 # -- what is written, as files (floats to six digits: the rest is the machine's)

@@ -54,7 +54,7 @@ class CountingEngine:
     def controls_read(self) -> int:
         return self.seen.get("controls-0", -1)
 
-    def announcement(self, source_offset: int, worker: str) -> bytes | None:
+    def announcement(self, source_offset: int, worker: str, version: str) -> bytes | None:
         return None
 
     def apply(self, records: Sequence[tuple[int, bytes]]) -> Batch:

@@ -234,7 +234,7 @@ def test_another_engine_than_the_last_is_announced_on_the_tape(settings: Setting
     """Decisions name their engine in any case; the tape says where it changed."""
 
     class Announcing(CountingEngine):
-        def announcement(self, source_offset: int, worker: str) -> bytes | None:
+        def announcement(self, source_offset: int, worker: str, version: str) -> bytes | None:
             return orjson.dumps([source_offset, worker])
 
     class AnnouncingFactory(CountingFactory):
