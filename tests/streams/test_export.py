@@ -237,7 +237,7 @@ def test_an_export_that_was_stopped_goes_on(
 
 def test_a_checkpoint_is_kept_beside(files: Files, tmp_path: Path) -> None:
     saved, folder = tmp_path / "saved.jsonl", tmp_path / "tape"
-    run("replay", files.events, "--stop-after", "900", "--save-checkpoint", saved)
+    run("replay", files.events, "--stop-after", "900", "--checkpoint", saved)
     document = run("export", files.events, folder, "--checkpoint", saved)
     kept = folder / document["checkpoint"]
     assert kept.read_bytes() == saved.read_bytes()
