@@ -9,6 +9,7 @@ import click
 import msgspec
 import pytest
 
+from schemas.counterfactual import parse_edits
 from schemas.policy import Policy
 from schemas.scopes import SCOPED_TABLES, parse_policy
 from streams.cli import cli
@@ -127,6 +128,9 @@ def test_what_is_wrong_in_a_command_is_found(line: str, wrong: str | None) -> No
     assert wrong_in(line) == wrong
 
 
+EDITS = "[[edits]]"
+
+
 def toml_blocks() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for block in FENCE.finditer(page.read_text()):
@@ -134,9 +138,16 @@ def toml_blocks() -> Iterator[tuple[str, str]]:
                 yield page.relative_to(ROOT).as_posix(), block[2]
 
 
+def test_edits_that_are_shown_are_edits() -> None:
+    shown = [(page, text) for page, text in toml_blocks() if EDITS in text]
+    assert [(page, len(parse_edits(text, page))) for page, text in shown] == [
+        ("docs/backtest.md", 2)
+    ]
+
+
 def test_policies_that_are_shown_are_policies() -> None:
     """An unknown key, a wrong type and a value out of bounds are all refused."""
-    shown = list(toml_blocks())
+    shown = [(page, text) for page, text in toml_blocks() if EDITS not in text]
     assert [page for page, _ in shown] == ["docs/policy.md", "docs/segments.md"]
     for _, text in shown:
         parse_policy(text)

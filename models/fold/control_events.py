@@ -50,12 +50,11 @@ def policy_published(context: Context, event: PolicyPublished) -> None:
         raise Refused(
             error.code, "policy", event.policy[:200], error.expected or "a policy document"
         ) from None
-    _decide_all_anew(context, "policy")
+    decide_all_anew(context.partition, "policy")
 
 
-def _decide_all_anew(context: Context, trigger: str) -> None:
+def decide_all_anew(partition: PartitionState, trigger: str) -> None:
     """Let the next tick decide every product on sale: what was held may be out of date."""
-    partition = context.partition
     for sku in sorted(partition.skus):
         if not partition.catalogue[sku].retired:
             state = partition.skus[sku]
@@ -150,7 +149,7 @@ def operator_command(context: Context, event: OperatorCommand) -> None:
     expires_ms = None if event.expires_at is None else time_ms(event.expires_at)
     if expires_ms is not None and expires_ms <= context.now_ms:
         if event.command == "kill_switch_on":  # the outbox has held prices back until here
-            _decide_all_anew(context, "kill switch off")
+            decide_all_anew(context.partition, "kill switch off")
         raise Refused("expired", "expires_at", event.expires_at, "a time to come")
     if event.command in ("approve", "reject"):
         approvals.answer(context, event)
@@ -162,7 +161,7 @@ def operator_command(context: Context, event: OperatorCommand) -> None:
         partition.manifest.kill_switch = f"{event.actor}: {event.reason}" if on else None
         partition.manifest.kill_switch_expires_ms = expires_ms if on else None
         if not on:
-            _decide_all_anew(context, "kill switch off")
+            decide_all_anew(context.partition, "kill switch off")
         if on:
             _withdraw_discounts(context, sorted(partition.offers), "kill switch")
         evidence = {"actor": event.actor, "reason": event.reason, "on": on}
@@ -235,7 +234,7 @@ def clock_ticked(context: Context, event: ClockTicked) -> bool:
     expires_ms = manifest.kill_switch_expires_ms
     if expires_ms is not None and expires_ms <= now_ms:
         manifest.kill_switch = manifest.kill_switch_expires_ms = None
-        _decide_all_anew(context, "kill switch off")
+        decide_all_anew(context.partition, "kill switch off")
         context.alert("kill_switch", None, "kill switch off: it expired", {"on": False})
     day = now_ms // DAY_MS
     if manifest.returns_day != day:

@@ -1,0 +1,85 @@
+"""A backtest's result for people: one line a policy, then each candidate against the baseline."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from schemas.backtest import BacktestReport, Comparison, Count, Difference
+from streams.amounts import money, signed
+
+SHOWN = 5
+
+
+def backtest_text(report: BacktestReport) -> RenderableType:
+    """The result in words and tables."""
+    run = report.run
+    parts: list[RenderableType] = [
+        f"{run.records:,} tape records, {run.first_event} to {run.last_event}; {run.seconds:.1f} s",
+        "",
+        _policies(report),
+    ]
+    for found in report.comparisons:
+        parts += ["", *_comparison(found, run.baseline)]
+    parts += ["", *(f"- {assumption}" for assumption in run.assumptions)]
+    return Group(*parts)
+
+
+def _policies(report: BacktestReport) -> Table:
+    table = Table("policy", box=None, pad_edge=False)
+    for heading in ("priced", "decisions", "held", "changes", "a product and day", "trips"):
+        table.add_column(heading, justify="right")
+    for one in report.policies:
+        rate = one.price_changes_per_product_day
+        table.add_row(
+            one.name, f"{one.products_priced:,} of {one.products:,}", f"{one.decisions:,}",
+            f"{one.held:,}", f"{one.price_changes:,}", "-" if rate is None else f"{rate:.3f}",
+            f"{one.breaker_trips:,}",
+        )  # fmt: skip
+    return table
+
+
+def _comparison(found: Comparison, baseline: str) -> list[RenderableType]:
+    parts: list[RenderableType] = [f"{found.candidate} against {baseline}"]
+    differences = found.differences
+    if differences.same_share is None:
+        return [*parts, "  no product had a price under both"]
+    parts.append(
+        f"  of {differences.product_days:,.0f} product-days {differences.same_share:.1%} the same, "
+        f"{differences.dearer_share:.1%} dearer, {differences.cheaper_share:.1%} cheaper; mean "
+        f"price {differences.mean_ln_ratio:+.2%} (log); {differences.products_differing:,} products"
+    )
+    for name, counts in (
+        ("guards", differences.guards), ("breakers", differences.breakers),
+        ("held by", differences.holds),
+    ):  # fmt: skip
+        if counts:
+            parts.append(f"  {name}: {_counts(counts)}")
+    for value in found.model:
+        estimate = value.difference
+        parts.append(
+            f"  model: {signed(estimate.mean_minor, value.currency)} "
+            f"({estimate.level:.0%} {signed(estimate.low_minor, value.currency)} to "
+            f"{signed(estimate.high_minor, value.currency)})"
+        )
+    if differences.first_divergence is not None:
+        parts.append(f"  first: {_line(differences.first_divergence)}")
+    if differences.largest:
+        parts.append("  most at stake by the model:")
+        parts += [f"    {_line(one)}" for one in differences.largest[:SHOWN]]
+    return parts
+
+
+def _counts(counts: tuple[Count, ...]) -> str:
+    return ", ".join(f"{one.name} {one.baseline:,} -> {one.candidate:,}" for one in counts[:SHOWN])
+
+
+def _line(one: Difference) -> str:
+    prices = [
+        "none" if minor is None else money(minor, one.currency)
+        for minor in (one.baseline_minor, one.candidate_minor)
+    ]
+    stake = one.at_stake_minor
+    worth = "" if stake is None else f", {signed(stake, one.currency)}"
+    return (
+        f"{one.sku} {prices[0]} -> {prices[1]} from {one.from_time[:16]} to {one.to_time[:16]}"
+        f"{worth} at {one.tape}"
+    )

@@ -1,0 +1,100 @@
+"""``pricemaker backtest``: other policies over a recorded tape."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from schemas.errors import ConfigError
+from schemas.events import time_ms
+from streams.commands.source_options import source_options
+from streams.commands.steering import TIME
+from streams.config import load_settings
+from streams.output import Output, bootstrap_option, command_options
+from streams.progress import progress_bar
+from streams.tape_selection import SourceSpec
+
+
+@click.command("backtest")
+@source_options
+@click.option(
+    "--policy", "policies", multiple=True, metavar="NAME=FILE",
+    help="A candidate: this policy in place of every policy of the tape. May be given again.",
+)  # fmt: skip
+@click.option(
+    "--set",
+    "rules",
+    multiple=True,
+    metavar="NAME:KEY=VALUE",
+    help="A candidate: the tape's own policies with one key changed. May be given again.",
+)
+@click.option(
+    "--prior", "priors", multiple=True, metavar="NAME=FILE",
+    help="A candidate: this demand prior in place of those of the tape.",
+)  # fmt: skip
+@click.option(
+    "--edit",
+    "edits",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A candidate: the tape with the changes that this file tells (docs/backtest.md).",
+)
+@click.option(
+    "--switch-at", type=TIME,
+    help="Candidates' policies take over at this time, UTC.  [default: at the beginning]",
+)  # fmt: skip
+@click.option("--sku", "skus", multiple=True, help="Only this product; may be given again.")
+@click.option("--family", "families", multiple=True, help="Only this family's products.")
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="Folds at a time.  [default: one a core]"
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of estimates.")
+@bootstrap_option
+@command_options()
+def command(
+    output: Output,
+    config_file: Path | None,
+    bootstrap: str | None,
+    spec: SourceSpec,
+    policies: tuple[str, ...],
+    rules: tuple[str, ...],
+    priors: tuple[str, ...],
+    edits: tuple[str, ...],
+    switch_at: datetime | None,
+    skus: tuple[str, ...],
+    families: tuple[str, ...],
+    processes: int | None,
+    seed: int,
+) -> None:
+    """Fold a tape under other policies beside its own, and compare.
+
+    What SOURCE may be: docs/tape-sources.md. Candidates are named; what is given under one name
+    belongs together. Every policy learns from the prices that buyers saw.
+
+    Example: pricemaker backtest shop.jsonl --set calm:objective.risk_aversion=0.3
+    """
+    from streams.backtest import AS_PUBLISHED, Asked, backtest
+    from streams.backtest_text import backtest_text
+    from streams.candidates import candidates_of
+
+    switch_ms = None if switch_at is None else time_ms(switch_at.replace(tzinfo=UTC))
+    candidates = candidates_of(policies, rules, priors, edits, switch_ms, AS_PUBLISHED)
+    if not candidates:
+        raise ConfigError(
+            "no_candidate", "there is nothing to compare with the tape's own policies.",
+            field="--policy", expected="--policy, --set, --prior or --edit",
+        )  # fmt: skip
+    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    asked = Asked(
+        spec=spec,
+        candidates=candidates,
+        processes=processes or len(os.sched_getaffinity(0)),
+        skus=skus,
+        families=families,
+        seed=seed,
+    )
+    with progress_bar(output, f"folding {Path(spec.source).name}") as advance:
+        report = backtest(asked, settings, advance)
+    output.document(msgspec.to_builtins(report), backtest_text(report))
