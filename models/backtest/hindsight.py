@@ -79,7 +79,11 @@ def evidence(
     epochs : rows in the order of product, then time; of less than 1e-3 days they teach nothing
     products : how many there are; one without epochs has no information
     """
-    still = settings._replace(elasticity_walk_per_day=0.0)
+    # an unknown rival's price matters as much as eta may be large, not as wide as it starts here
+    usual, wide = (float(np.hypot(MEAN[1], sd)) for sd in (MEAN_SD[1], WIDE_SD[2]))
+    still = settings._replace(
+        elasticity_walk_per_day=0.0, missing_rival_sd=settings.missing_rival_sd * usual / wide
+    )
     used = np.flatnonzero(epochs.exposure_days >= EXPOSURE_DAYS_MIN)
     seen = Epochs._make(column[used] for column in epochs)
     mean, cov = _start(seen, products)
