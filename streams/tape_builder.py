@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas import tape
-from schemas.codec import decode_event
+from schemas.codec import Headers, decode_event
 from schemas.errors import EventError
 from schemas.events import AnyEvent, ClockTicked, ProductListed, rfc3339
 from schemas.tape import Source
@@ -58,6 +58,8 @@ class TapeBuilder:
     on_dead_letter : called with each record that is refused
     now_ms : intake's clock, Unix milliseconds: an event more than 5 minutes ahead is refused.
         By default the time at which the builder is made.
+    tick_source : the topic that ticks made here name; where records bring their own positions it
+        is none of theirs
 
     Notes
     -----
@@ -72,6 +74,7 @@ class TapeBuilder:
         partitions: int = PARTITIONS_DEFAULT,
         on_dead_letter: Callable[[DeadLetter], None] | None = None,
         now_ms: int | None = None,
+        tick_source: str = CONTROLS.name,
     ) -> None:
         self.partitions = partitions
         self.dead_letters = 0
@@ -80,12 +83,21 @@ class TapeBuilder:
         self._on_dead_letter = on_dead_letter
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         self._event_time_ms_max = now_ms + AHEAD_MS_MAX
+        self._tick_source = tick_source
         self._ticked_ms = NEVER_MS
         self._next_tick_ms = NEVER_MS
         self._tape_end = [0] * partitions
         self._source_end: dict[str, list[int]] = {}
 
-    def append(self, topic: str, value: bytes | None, key: bytes | None = None) -> list[Placed]:
+    def append(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        *,
+        source: Source | None = None,
+        headers: Headers | None = None,
+    ) -> list[Placed]:
         """Check one source record and place it.
 
         Parameters
@@ -93,24 +105,26 @@ class TapeBuilder:
         topic : source topic, without prefix
         value : the record's value as it came
         key : the record's key; by default its event's SKU
+        source : where the record was read; by default positions are counted here
+        headers : as Kafka delivered them
 
         Returns
         -------
         The tape records it makes, in order: ticks first; none for a dead letter.
         """
         try:
-            event, body = decode_event(topic, key, value)
+            event, body = decode_event(topic, key, value, headers)
             route = self._route(event)
         except EventError as error:
-            return self._refuse(topic, key or event_key(value), value, error)
+            return self._refuse(topic, key or event_key(value), value, error, source)
         if route is None:
-            return self._control(topic, event, body)
+            return self._control(topic, event, body, source)
         event_time_ms = event.event_time_ms
         placed: list[Placed] = []
         if event_time_ms >= self._next_tick_ms:
             placed = self._tick(event_time_ms)
         self.appended += 1
-        record = tape.wrap(self._source(topic, route.source_partition), body)
+        record = tape.wrap(source or self._source(topic, route.source_partition), body)
         partition = route.partition
         offset = self._tape_end[partition]
         self._tape_end[partition] = offset + 1
@@ -149,8 +163,10 @@ class TapeBuilder:
             )
         return known
 
-    def _control(self, topic: str, event: AnyEvent, body: bytes) -> list[Placed]:
-        source = self._source(topic, 0)
+    def _control(
+        self, topic: str, event: AnyEvent, body: bytes, source: Source | None
+    ) -> list[Placed]:
+        source = source or self._source(topic, 0)
         if type(event) is ClockTicked:
             if event.event_time_ms <= self._ticked_ms:
                 return []  # not above the last one
@@ -161,7 +177,7 @@ class TapeBuilder:
     def _tick(self, event_time_ms: int) -> list[Placed]:
         minute_ms = event_time_ms - event_time_ms % MINUTE_MS
         self._set_clock(minute_ms)
-        source = self._source(CONTROLS.name, 0)
+        source = self._source(self._tick_source, 0)
         return self._place_everywhere(tape.wrap(source, tick_event(minute_ms)))
 
     def _set_clock(self, tick_ms: int) -> None:
@@ -184,12 +200,17 @@ class TapeBuilder:
         return Source(topic, partition, offset)
 
     def _refuse(
-        self, topic: str, key: bytes | None, value: bytes | None, error: EventError
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        error: EventError,
+        source: Source | None,
     ) -> list[Placed]:
         partition = 0
         if key is not None and topic != CONTROLS.name:
             partition = tape_partition(key.decode("utf-8", "replace"), SOURCE_PARTITIONS)
-        source = self._source(topic, partition)
+        source = source or self._source(topic, partition)
         error.where = f"{topic}[{source.partition}]@{source.offset}"
         self.dead_letters += 1
         if self._on_dead_letter is not None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the engine brings JAX, which takes seconds to load
 StartsFrom = Literal["tape beginning", "checkpoint", "empty state"]
 Offsets = int | Mapping[int, int]
 KAFKA = "kafka"
+KAFKA_SOURCES = "kafka-sources"
 TICK = b'"clock_ticked"'
 BEGINNINGS = {"from_ms": "--from", "from_offset": "--from-offset", "from_group": "--from-group"}
 

@@ -28,26 +28,29 @@ from schemas.errors import ConfigError, InputError, PricemakerError
 from streams import tape_files, tape_kafka
 from streams.exports import Export
 from streams.kafka_settings import topic_name
+from streams.source_merge import TICK_SOURCE, Disorder, reconstructed
 from streams.tape_builder import Placed, TapeBuilder
 from streams.tape_faults import ENGINE_CHANGED, SOURCE_FAULTS, explained, refuse_newer
-from streams.tape_selection import EVERYTHING, KAFKA, SourceSpec, selected
+from streams.tape_selection import EVERYTHING, KAFKA, KAFKA_SOURCES, SourceSpec, selected
 
 Progress = Callable[[float], None]
 READ_DEADLINE_S = tape_kafka.READ_DEADLINE_S
-Kind = Literal["kafka", "export", "tape file", "event file", "online retail"]
+Kind = Literal["kafka", "kafka sources", "export", "tape file", "event file", "online retail"]
 _PLACE = re.compile(r"tape\[(\d+)\]@(\d+)")
 
 
 class SourceFacts(Struct, kw_only=True):
     """What a result says of its source; ``first_offsets`` fill up while it is read.
 
-    ``reconstruction``: the tape was put together from source topics, where none was kept.
+    ``reconstruction``: the tape was put together from source topics, where none was kept, or is an
+    export of such a tape; ``disorder`` says how well their order was that of time.
     """
 
     source: str
     kind: Kind
     reconstruction: bool = False
     first_offsets: dict[int, int] = {}
+    disorder: Disorder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +135,26 @@ def _opened(
 ) -> TapeSource:
     if spec.source == KAFKA:
         return _kafka(spec, settings, progress, after)
+    if spec.source == KAFKA_SOURCES:
+        return _reconstruction(spec, settings, progress)
     path = Path(spec.source)
     if path.is_dir():
         return _export(spec, Export(path), progress, after)
     return _file(spec, path, progress)
+
+
+def _reconstruction(spec: SourceSpec, settings: Any, progress: Progress | None) -> TapeSource:
+    facts = SourceFacts(
+        source=KAFKA_SOURCES, kind="kafka sources", reconstruction=True, disorder=Disorder()
+    )
+    builder = TapeBuilder(spec.partitions, tick_source=TICK_SOURCE)
+    return TapeSource(
+        partitions=spec.partitions,
+        records=reconstructed(settings, builder, facts.disorder, progress),
+        facts=facts,
+        locate=lambda number, offset: f"{KAFKA_SOURCES}, tape[{number}]@{offset}",
+        refused=lambda: builder.dead_letters,
+    )
 
 
 def _kafka(

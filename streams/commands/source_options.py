@@ -12,9 +12,11 @@ from schemas.topics import PARTITIONS_DEFAULT
 from streams.commands.steering import TIME
 from streams.tape_selection import Offsets, Selection, SourceSpec, parse_offsets
 
+SEE_PAGE = "What SOURCE may be: docs/tape-sources.md."
 SOURCE_HELP = (
-    'SOURCE is "kafka" (the tape topic), an exported folder, a tape file, an event file, or Online '
-    "Retail as .csv or .xlsx."
+    'SOURCE is "kafka" (the tape topic), "kafka-sources" (the source topics, merged by event '
+    "time), an exported folder, a tape file, an event file, or Online Retail as .csv or .xlsx: "
+    "docs/tape-sources.md."
 )
 
 
@@ -62,7 +64,10 @@ _OPTIONS = (
 
 
 def source_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command SOURCE and its stretch; it receives ``spec: SourceSpec``."""
+    """Give a command SOURCE and its stretch; it receives ``spec: SourceSpec``.
+
+    Where its help says ``SEE_PAGE`` it says what SOURCE may be.
+    """
 
     @functools.wraps(function)
     def run(
@@ -88,6 +93,7 @@ def source_options(function: Callable[..., None]) -> Callable[..., None]:
         spec = SourceSpec(source=source, partitions=partitions, selection=selection)
         function(*args, spec=spec, **kwargs)
 
+    run.__doc__ = (function.__doc__ or "").replace(SEE_PAGE, SOURCE_HELP)
     wrapped: Callable[..., None] = run
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
