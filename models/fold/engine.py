@@ -9,7 +9,7 @@ tile, and outputs leave in tape order: the bytes are the same however the tape w
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, starmap
 from typing import NamedTuple
 
 from models.breaker import breaker_scopes
@@ -24,7 +24,7 @@ from models.fold.shown import show
 from models.fold.watch import Shown
 from models.guards.moving import stays
 from models.kernel.tile import Evaluation, Kernel, Solution
-from models.pricing import discounts
+from models.pricing import discounts, follow
 from models.pricing.path import PricePath, price_path
 from models.pricing.pose import Posed
 from models.pricing.settle import Priced, settle
@@ -283,8 +283,11 @@ class PartitionEngine:
 
     def _price(self, posed: list[Posed]) -> None:
         wishes = discounts.wishes(self.state, self.kernel, posed)
-        for one, wished in zip(self._judged(self.priced(posed)), wishes, strict=True):
-            settled = settle(self.state, one)
+        priced = follow.take(self.state, self.kernel, self.priced(posed))
+        for one, wished in zip(self._judged(priced), wishes, strict=True):
+            settled = (
+                settle(self.state, one) if one.action is None else follow.settle(self.state, one)
+            )
             self._outputs.extend(settled)
             self._outputs.extend(discounts.settle(self.state, one.posed, one.path, wished, settled))
 
@@ -330,7 +333,7 @@ class PartitionEngine:
         ]
         at_chosen, back = self._again(posed, chosen, kept, on_path)
         return list(
-            map(Priced._make, zip(posed, paths, at_chosen, on_path, chosen, back, strict=True))
+            starmap(Priced, zip(posed, paths, at_chosen, on_path, chosen, back, strict=True))
         )
 
     def _solved(self, posed: list[Posed]) -> tuple[list[Posed], list[Solution], Iterator[Solution]]:

@@ -16,6 +16,7 @@ from models.breaker.moves import DayMoves, Stamps, day_of
 from models.demand import day_effects
 from models.demand.demand import DEFAULT_SETTINGS, DemandSettings
 from models.demand.epoch import Observation
+from models.fold.taken import Actions
 from models.fold.watch import Watch
 from models.guards import prior_price
 from models.guards.gate_rules import GateRules
@@ -122,6 +123,7 @@ class PartitionState:
         # Prices that buyers saw in history, by SKU, where another policy's fold is told of them.
         self.shown: dict[str, int] = {}
         self.is_told = False
+        self.actions: Actions | None = None  # what another engine decided, to be followed
         # The first batch writes down what was in force from the start, defaults included.
         self.dirty: dict[str, None] = dict.fromkeys(SHARED_RECORDS)
 

@@ -10,6 +10,7 @@ from models.demand import demand
 from models.fold.context import Output, Placed, alert
 from models.fold.market import begin_epoch, close_epoch, reschedule
 from models.fold.partition import PartitionState
+from models.fold.taken import Taken
 from models.fold.watch import Shown
 from models.guards import gate, guards, promises, promotions, resale_trial
 from models.guards.moving import FORCED_SMALL, TOO_SMALL, WITHIN_BAND, explored, is_unseen
@@ -41,7 +42,8 @@ class Priced(NamedTuple):
     """A decision with its price, before it is judged.
 
     ``at`` was evaluated with the chosen price last (its Greeks), ``steps_at`` over the path's,
-    ``back`` at the price before the last move, where policy says to go back to it.
+    ``back`` at the price before the last move, where policy says to go back to it. ``action`` is
+    what another engine decided here, with the decision of this one (`models.pricing.follow`).
     """
 
     posed: Posed
@@ -50,6 +52,7 @@ class Priced(NamedTuple):
     steps_at: Evaluation
     chosen_minor: int
     back: Evaluation | None
+    action: "tuple[Taken, Priced] | None" = None
 
 
 class Judged(NamedTuple):
@@ -61,11 +64,14 @@ class Judged(NamedTuple):
     wait: approvals.Wait | None
 
 
-def settle(partition: PartitionState, priced: Priced) -> list[Placed]:
-    """Judge the chosen price, publish or hold it, and update the product's state."""
-    posed, path, at, steps_at, chosen_minor, back = priced
+def settle(partition: PartitionState, priced: Priced, judged: Judged | None = None) -> list[Placed]:
+    """Judge the chosen price, publish or hold it, and update the product's state.
+
+    ``judged`` is given where another engine has judged it.
+    """
+    posed, path, at, steps_at, chosen_minor, back, _ = priced
     state, request = posed.state, posed.request
-    verdict, after, assessed, wait = judge(partition, priced)
+    verdict, after, assessed, wait = judged or judge(partition, priced)
     if verdict.status == "reverted" and back is not None and state.unproven_minor is not None:
         at, chosen_minor = back, state.unproven_minor
     outputs = _breaker_alert(partition, posed, after, assessed)
@@ -107,7 +113,7 @@ def settle(partition: PartitionState, priced: Priced) -> list[Placed]:
 
 def judge(partition: PartitionState, priced: Priced) -> Judged:
     """Say whether a price goes out, waits or is held; nothing is changed."""
-    posed, path, at, steps_at, chosen_minor, back = priced
+    posed, path, at, steps_at, chosen_minor, back, _ = priced
     state, request = posed.state, posed.request
     evidence = evidence_of(partition, posed, path, at, chosen_minor)
     assessed = breaker.assess(evidence, posed.policy.breaker)
@@ -271,7 +277,7 @@ def _decision(
         reasons=verdict.reasons,
         confidence=round(coldstart.confidence(partition.prior, posed.posterior), 4),
         acceptable=acceptable(posed, at, chosen_minor) if at.finite else None,
-        exogenous_log=_exogenous_log(posed, path, chosen_minor),
+        exogenous_log=exogenous_log_of(posed, path, chosen_minor),
         greeks=minor_greeks(at, posed) if at.finite else None,
         record=(
             build_record(partition, posed, path, at, steps_at, after, chosen_minor)
@@ -286,13 +292,13 @@ def _decision(
             partition, posed.entry, chosen_minor, units_per_day
         )
         + exploration.cost_per_day_minor(
-            partition, posed, at, chosen_minor, _exogenous_log(posed, path, chosen_minor)
+            partition, posed, at, chosen_minor, exogenous_log_of(posed, path, chosen_minor)
         ),
         exploration=explored(posed, path),
     )
 
 
-def _exogenous_log(posed: Posed, path: PricePath, chosen_minor: int) -> float:
+def exogenous_log_of(posed: Posed, path: PricePath, chosen_minor: int) -> float:
     """What exploration added to the chosen log price; a price that stays keeps its part.
 
     One that goes back has none: it reacts to what buyers did.
@@ -327,7 +333,7 @@ def _remember(
     gate.published(partition.gates[state.sku], chosen_minor, now_ms, partition.gate_rules)
     resale_trial.published(partition, state, posed.entry, chosen_minor, now_ms)
     partition.touch(f"gate/{state.sku}")
-    state.published_exogenous_log = _exogenous_log(posed, path, chosen_minor)
+    state.published_exogenous_log = exogenous_log_of(posed, path, chosen_minor)
     moved = state.published_minor != chosen_minor
     seen = moved and state.applied_minor is None and not partition.is_told
     if seen:
