@@ -11,6 +11,7 @@ from schemas.errors import ServiceError
 from streams import kafka_settings
 
 CONSUME_RECORDS_MAX = 5_000
+STREAM_RECORDS = 500
 CONSUME_WAIT_S = 0.01  # a call returns only when this is over or that many records are there
 ANSWER_S = 10.0
 OUTAGE_S = 60.0  # how long a worker in the middle of its work waits for a broker that restarts
@@ -182,6 +183,42 @@ def read_range(
                 f"reading to offset {end} took more than {deadline_s:.0f} s.",
                 where=f"{topic}[{partition}]",
                 fix="Check the broker's load, or raise kafka.request_timeout_s.",
+            )
+
+
+def stream_range(
+    consumer: Consumer, topic: str, partition: int, begin: int, end: int
+) -> Iterator[Message]:
+    """The committed records at offsets from ``begin`` to below ``end``, for as long as it takes.
+
+    The caller may work in between: only a broker that is silent while it is asked is given up.
+
+    Raises
+    ------
+    ServiceError : no record came for `OUTAGE_S`
+    """
+    if begin >= end:
+        return
+    consumer.unassign()
+    consumer.assign([TopicPartition(topic, partition, begin)])
+    asked = time.monotonic()
+    while True:
+        for message in consumer.consume(STREAM_RECORDS, CONSUME_WAIT_S):
+            error, offset = message.error(), message.offset()
+            if error is None and offset < end:
+                yield message
+                asked = time.monotonic()
+            elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                if offset is not None and offset >= end:
+                    return
+            elif error.code() not in PASSING:
+                raise unreachable(KafkaException(error), f"{topic}[{partition}]")
+        if time.monotonic() - asked > OUTAGE_S:
+            raise ServiceError(
+                "broker_silent",
+                f"no record before offset {end} came for {OUTAGE_S:.0f} s.",
+                where=f"{topic}[{partition}]",
+                fix="Check the broker.",
             )
 
 

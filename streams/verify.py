@@ -1,266 +1,261 @@
 """Verify: fold the tape again and compare every published decision with what comes out.
 
-Byte for byte where this machine has the engine that a decision names; where the engines differ
-the price must agree within one tick and the expected profit within 1e-6, and the result says so.
-
-What was recomputed is kept as one digest a decision, so memory stays small; a decision that
-differs is recomputed once more to show its fields.
+Tape partition by tape partition, in two steps: `prices` is read once for its order
+(`verify_order`), then each partition of the tape is folded beside the decisions that were published
+from it (`verify_window`). Where this machine has the engine that a decision names, its bytes must
+come out again. Decisions of another engine are taken as the actions that they were
+(`models.pricing.follow`) and must agree within bounds. Memory: the state of one tape partition, and
+a window of decisions, however long the history is.
 """
 
-import math
-from collections.abc import Iterator
-from hashlib import blake2b
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 import orjson
-from confluent_kafka import Consumer
-from msgspec import Struct
 
 from models.fold.engine import PartitionEngine
+from models.fold.taken import Taken
 from models.kernel.tile import Kernel
-from schemas import topics
-from schemas.errors import InputError
-from schemas.outputs import TapePosition
-from schemas.state import Manifest
-from streams.kafka_settings import topic_name
-from streams.reader import log_range, opened, read_to_end, require_partitions
-from streams.tape_sources import READ_DEADLINE_S
+from schemas import tape, topics
+from schemas.events import OperatorCommand, SkuEvent, rfc3339
+from schemas.outputs import PriceDecided
+from streams.verification import (
+    Difference,
+    Mode,
+    TapeEvent,
+    Verification,
+    VerifiedRange,
+    differing_fields,
+)
+from streams.verify_latest import compare_latest
+from streams.verify_order import Entry, Order
+from streams.verify_segments import Segments, engine_id
+from streams.verify_sources import Committed, History
+from streams.verify_window import Window
 
 BATCH_RECORDS = 1000
-DIGEST_BYTES = 16
-DIFFERENCES_MAX = 20
-PROFIT_RELATIVE_MAX = 1e-6
-ABSENT = "(absent)"
+SAME_VALUES = {"(bytes)": ("written otherwise, with the same values", "as the engine writes")}
+
+Engines = Callable[[int], PartitionEngine]
+Record = tuple[int, bytes]
 
 
-class Difference(Struct, kw_only=True):
-    """One decision that history does not confirm; ``fields``: path -> (published, recomputed)."""
+def verify(
+    history: History,
+    kernel: Kernel,
+    committed: Sequence[Committed] | None = None,
+    engines: Engines | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Verification:
+    """Verify a history, up to what the pricer had committed when this began.
 
-    kind: Literal["altered", "missing", "unexpected", "repeated"]
-    price_id: str
-    tape: str
-    fields: dict[str, tuple[Any, Any]] = {}
-
-
-class Verification(Struct, kw_only=True):
-    """What verifying found; ``agreed`` counts decisions of another engine, within its bounds."""
-
-    tape_records: int = 0
-    decisions: int = 0
-    reproduced: int = 0
-    agreed: int = 0
-    altered: int = 0
-    missing: int = 0
-    unexpected: int = 0
-    repeated: int = 0
-    engine: str
-    engines_published: dict[str, int] = {}
-    differences: list[Difference] = []
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether every published decision was confirmed and none is missing."""
-        return not (self.altered or self.missing or self.unexpected or self.repeated)
-
-    def note(self, difference: Difference) -> None:
-        """Count a difference; the first few are kept."""
-        setattr(self, difference.kind, getattr(self, difference.kind) + 1)
-        if len(self.differences) < DIFFERENCES_MAX:
-            self.differences.append(difference)
-
-
-class _Published(Struct):
-    """What is needed of every published decision."""
-
-    price_id: str
-    engine: str
-    tape: TapePosition
-
-
-def verify(settings: Any, kernel: Kernel) -> Verification:
-    """Verify the whole history on the broker, up to what the pricer has committed.
+    Parameters
+    ----------
+    committed : how far to verify, where it was asked for already
+    engines : engines to begin with, by tape partition, such as those of a checkpoint
+    progress : told the share of the tape that was folded, now and then
 
     Raises
     ------
-    InputError : a tape partition no longer begins at 0
-    ServiceError : the broker cannot be reached, or topics are missing
+    InputError : the tape no longer begins where the engine stands
+    ServiceError : the source cannot be reached
+    CheckFailed : too much stands out of order for a bounded memory
     """
-    found = Verification(engine=kernel.fingerprint.partition(" ")[0])
-    with opened(settings, "verify") as consumer:
-        count = require_partitions(consumer, topic_name(settings, topics.TAPE.name))
-        committed = [_position(consumer, settings, number) for number in range(count)]
-        expected = [
-            _digests(consumer, settings, kernel, number, committed[number], found)
-            for number in range(count)
-        ]
-        suspects: dict[str, bytes] = {}
-        for value in _prices(consumer, settings):
-            _compare(value, committed, expected, found, suspects)
-        for number, remaining in enumerate(expected):
-            for price_id, digest in remaining.items():
-                if digest:
-                    place = f"tape[{number}]@{price_id.split('-', 2)[1]}"
-                    found.note(Difference(kind="missing", price_id=price_id, tape=place))
-        if suspects:
-            _explain_suspects(consumer, settings, kernel, committed, suspects, found)
+    found = Verification(engine=engine_id(kernel.fingerprint))
+    committed = history.committed() if committed is None else committed
+    total = max(sum(one.last_offset + 1 for one in committed), 1)
+    order = Order([one.last_offset for one in committed], found)
+    for partition in range(history.price_partitions()):
+        order.scan(_entries(history, partition))
+    for published in order.beyond:
+        if published.sketch.tape.offset >= history.tape_end(published.sketch.tape.partition):
+            found.note(published.difference("unexpected"))
+    thrown: dict[int, dict[int, int]] = {}
+    for number, one in enumerate(committed):
+        engine = PartitionEngine.new(number, kernel) if engines is None else engines(number)
+        partition = _Partition(history, order, engine, one, found, lambda n: progress(n / total))
+        partition.verify(from_checkpoint=engines is not None)
+        thrown[number] = partition.thrown
+    touched = {one.sku for one in found.differences}
+    for published, before in order.gaps:
+        if published.sketch.sku not in touched:
+            fields = {"version": (published.sketch.version, before.version + 1)}
+            found.note(published.difference("version_gap", other=before.price_id, fields=fields))
+    compare_latest(history, order, [one.last_offset for one in committed], thrown, found)
     return found
 
 
-def _position(consumer: Consumer, settings: Any, number: int) -> int:
-    """The last tape offset whose outputs are committed; -1 for none."""
-    position = -1
-    topic = topic_name(settings, topics.STATE.name)
-    for message in read_to_end(consumer, topic, number, READ_DEADLINE_S):
-        if message.key() == b"manifest" and message.value() is not None:
-            position = msgspec.json.decode(message.value(), type=Manifest).position
-    return position
+def _entries(history: History, partition: int) -> Iterator[Entry]:
+    place: int | None = None
+    while entries := history.page(partition, place):
+        yield from entries
+        place = entries[-1].next_place
 
 
-def _recomputed(
-    consumer: Consumer, settings: Any, kernel: Kernel, number: int, last: int
-) -> Iterator[bytes]:
-    """Each decision of a partition again."""
-    topic = topic_name(settings, topics.TAPE.name)
-    begin, _ = log_range(consumer, topic, number)
-    if begin > 0 and last >= 0:
-        raise InputError(
-            "tape_cut",
-            f"the tape begins at offset {begin}; expected 0.",
-            where=f"{topic}[{number}]",
-            fix="Verify from an exported tape that still has its beginning.",
+class _Partition:
+    """One tape partition, folded beside what was published from it."""
+
+    def __init__(
+        self,
+        history: History,
+        order: Order,
+        engine: PartitionEngine,
+        committed: Committed,
+        found: Verification,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.thrown: dict[int, int] = {}
+        self._history, self._order, self._engine, self._found = history, order, engine, found
+        self._number, self._committed = engine.partition, committed
+        self._window = Window(history.page, self._number, order, committed.last_offset, found)
+        manifest = committed.manifest
+        self._segments = Segments(
+            self._number, None if manifest is None else manifest.engine, found
         )
-    engine = PartitionEngine.new(number, kernel)
-    waiting: list[tuple[int, bytes]] = []
+        self._own, self._progress = found.engine, progress
+        self._beyond: dict[str, dict[str, tuple[object, object]]] = {}
+        self._batch: dict[int, bytes] = {}
+        self._first: Difference | None = None
+        engine.state.actions = self
 
-    def applied() -> Iterator[bytes]:
-        batch = engine.apply(waiting, with_state=False)
-        waiting.clear()
+    # -- what the fold asks, and tells
+
+    def of(self, sku: str, offset: int) -> Taken | None:
+        """A decision of another engine; this one's own must come out again by themselves."""
+        published = self._window.ask(sku, offset)
+        if published is None or published.sketch.engine == self._own:
+            return None
+        try:
+            decision = msgspec.json.decode(published.entry.value, type=PriceDecided)
+        except msgspec.MsgspecError:
+            return None  # no decision that anybody can follow: compared as bytes
+        successor = self._order.contradicted.get(decision.price_id)
+        return Taken(decision, published.entry.value, successor)
+
+    def compared(self, taken: Taken, fields: dict[str, tuple[object, object]]) -> None:
+        """What of a followed decision lies beyond its bounds, until its output comes."""
+        self._beyond[_key(taken.decision.sku, taken.decision.tape.offset)] = fields
+
+    # -- folding
+
+    def verify(self, *, from_checkpoint: bool) -> None:
+        """Fold from where the engine stands to the last committed offset."""
+        first, last = self._engine.position + 1, self._committed.last_offset
+        found = self._found
+        found.ranges.append(
+            VerifiedRange(
+                partition=self._number,
+                first_offset=first,
+                last_offset=last,
+                from_checkpoint=from_checkpoint and first > 0,
+            )
+        )
+        found.before_checkpoint += len(self._window.overtaken(first - 1))
+        tape_records = self._history.tape(self._number, first, last)
+        while records := list(islice(tape_records, BATCH_RECORDS)):
+            self._fold(records)
+        for displaced in self._window.displaced():
+            self._note(displaced.published.difference("unexpected"))
+        for published in self._segments.unannounced():
+            fields = {"engine": (published.sketch.engine, self._own)}
+            found.note(published.difference("unannounced_engine", fields=fields))
+        self._compare_manifest()
+        if self._first is not None:
+            found.first_divergence.append(self._first)
+
+    def _fold(self, records: list[tuple[int, bytes]]) -> None:
+        self._batch = dict(records)
+        for offset, value in records:
+            self._segments.look(offset, value)
+            self._look(offset, value)
+        batch = self._engine.apply(records, with_state=False)
+        self._found.tape_records += len(records)
+        self._progress(self._found.tape_records)
         for output in batch.outputs:
             if output.topic == topics.PRICES.name:
-                yield output.value
+                self._compare(output.value)
+        for published in self._window.overtaken(batch.position):
+            self._note(published.difference("unexpected"))
 
-    for message in read_to_end(consumer, topic, number, READ_DEADLINE_S):
-        if message.offset() > last:
-            break
-        waiting.append((message.offset(), message.value()))
-        if len(waiting) >= BATCH_RECORDS:
-            yield from applied()
-    yield from applied()
+    def _look(self, offset: int, value: bytes) -> None:
+        """Remember where on the tape a kill switch was thrown."""
+        if b'"kill_switch_on"' not in value:
+            return
+        record = tape.decode(value)
+        if isinstance(record.event, OperatorCommand) and record.event.command == "kill_switch_on":
+            self.thrown[offset] = record.source.offset
 
+    def _compare(self, value: bytes) -> None:
+        """One decision that came out, or one that was followed, with the one published."""
+        again = orjson.loads(value)
+        sku, offset = again["sku"], again["tape"]["offset"]
+        published = self._window.ask(sku, offset)
+        fields = self._beyond.pop(_key(sku, offset), None)
+        if published is None:
+            place = f"tape[{self._number}]@{offset}"
+            missing = Difference(kind="missing", price_id=again["price_id"], tape=place, sku=sku)
+            self._note(missing)
+            return
+        self._window.drop(sku, offset)
+        mode: Mode = "bytes" if fields is None else "actions"
+        if fields is None:
+            same = published.entry.value == value
+            fields = {} if same else _fields(published.entry.value, again)
+            confirmed = same
+            self._found.reproduced += same
+        else:
+            confirmed = not fields
+            self._found.agreed += confirmed
+        self._segments.decided(published, again["policy_sha256"], mode, confirmed=confirmed)
+        if not confirmed:
+            self._note(published.difference("altered", fields=fields))
 
-def _digests(
-    consumer: Consumer,
-    settings: Any,
-    kernel: Kernel,
-    number: int,
-    last: int,
-    found: Verification,
-) -> dict[str, bytes]:
-    digests: dict[str, bytes] = {}
-    for value in _recomputed(consumer, settings, kernel, number, last):
-        price_id = msgspec.json.decode(value, type=_Published).price_id
-        digests[price_id] = _digest(value)
-    found.tape_records += last + 1
-    return digests
+    def _note(self, difference: Difference) -> None:
+        offset = int(difference.tape.partition("@")[2])
+        value = self._batch.get(offset)
+        difference.event = None if value is None else _event(value)
+        self._found.note(difference)
+        first = self._first
+        if first is None or offset < int(first.tape.partition("@")[2]):
+            self._first = difference
 
+    def _compare_manifest(self) -> None:
+        """The hash over all decisions is the one that the pricer committed with the last of them.
 
-def _digest(value: bytes) -> bytes:
-    return blake2b(value, digest_size=DIGEST_BYTES).digest()
-
-
-def _prices(consumer: Consumer, settings: Any) -> Iterator[bytes]:
-    topic = topic_name(settings, topics.PRICES.name)
-    for number in range(require_partitions(consumer, topic)):
-        for message in read_to_end(consumer, topic, number, READ_DEADLINE_S):
-            yield message.value()
-
-
-def _compare(
-    value: bytes,
-    committed: list[int],
-    expected: list[dict[str, bytes]],
-    found: Verification,
-    suspects: dict[str, bytes],
-) -> None:
-    decision = msgspec.json.decode(value, type=_Published)
-    number, offset = decision.tape.partition, decision.tape.offset
-    place = f"tape[{number}]@{offset}"
-    if number < len(committed) and offset > committed[number]:
-        return  # published after we looked: the next run has it
-    found.decisions += 1
-    found.engines_published[decision.engine] = found.engines_published.get(decision.engine, 0) + 1
-    wanted = expected[number].get(decision.price_id) if number < len(expected) else None
-    if wanted is None:
-        found.note(Difference(kind="unexpected", price_id=decision.price_id, tape=place))
-    elif not wanted:
-        found.note(Difference(kind="repeated", price_id=decision.price_id, tape=place))
-    elif wanted == _digest(value):
-        found.reproduced += 1
-        expected[number][decision.price_id] = b""
-    else:
-        suspects[decision.price_id] = value
-        expected[number][decision.price_id] = b""
-
-
-def _explain_suspects(
-    consumer: Consumer,
-    settings: Any,
-    kernel: Kernel,
-    committed: list[int],
-    suspects: dict[str, bytes],
-    found: Verification,
-) -> None:
-    """Recompute decisions that differ: another engine's may agree within bounds."""
-    for number, last in enumerate(committed):
-        for value in _recomputed(consumer, settings, kernel, number, last):
-            again = orjson.loads(value)
-            published_value = suspects.pop(again["price_id"], None)
-            if published_value is None:
-                continue
-            published = orjson.loads(published_value)
-            if published["engine"] != found.engine and _agrees(published, again):
-                found.agreed += 1
-                continue
-            found.note(
+        A checkpoint's hash has what came before it.
+        """
+        manifest = self._committed.manifest
+        if manifest is None or self._first is not None or manifest.position < 0:
+            return
+        mine = self._engine.state.manifest.decisions_sha256
+        agrees = self._found.ranges[-1].manifest_agrees = mine == manifest.decisions_sha256
+        if not agrees:
+            place = f"tape[{self._number}]@{manifest.position}"
+            fields = {"decisions_sha256": (manifest.decisions_sha256, mine)}
+            self._note(
                 Difference(
-                    kind="altered",
-                    price_id=again["price_id"],
-                    tape=f"tape[{number}]@{again['tape']['offset']}",
-                    fields=differing_fields(published, again),
+                    kind="manifest_differs", price_id="(manifest)", tape=place, fields=fields
                 )
             )
 
 
-def _agrees(published: dict[str, Any], again: dict[str, Any]) -> bool:
-    same = ("sku", "version", "status", "currency")
-    if any(published[name] != again[name] for name in same):
-        return False
-    for name in ("price_minor", "wanted_minor"):
-        one, other = published[name], again[name]
-        if (one is None) != (other is None) or (one is not None and abs(one - other) > 1):
-            return False
-    if published["record"] is None or again["record"] is None:
-        return published["record"] is again["record"]
-    name = "expected_profit_per_day_minor"
-    return math.isclose(
-        published["record"][name], again["record"][name], rel_tol=PROFIT_RELATIVE_MAX
+def _key(sku: str, offset: int) -> str:
+    return f"{offset}-{sku}"
+
+
+def _fields(published: bytes, again: object) -> dict[str, tuple[object, object]]:
+    """What differs between bytes that do."""
+    return differing_fields(orjson.loads(published), again) or SAME_VALUES
+
+
+def _event(value: bytes) -> TapeEvent:
+    record = tape.decode(value)
+    event, source = record.event, record.source
+    return TapeEvent(
+        type=str(type(event).__struct_config__.tag),
+        event_id=event.event_id,
+        event_time=rfc3339(event.event_time_ms),
+        sku=event.sku if isinstance(event, SkuEvent) else None,
+        source=f"{source.topic}[{source.partition}]@{source.offset}",
     )
-
-
-def differing_fields(published: Any, again: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Paths at which two JSON documents differ, with both values."""
-    if isinstance(published, dict) and isinstance(again, dict):
-        names = sorted({*published, *again})
-        children = [(name, published.get(name, ABSENT), again.get(name, ABSENT)) for name in names]
-    elif isinstance(published, list) and isinstance(again, list) and len(published) == len(again):
-        children = [
-            (str(index), one, other)
-            for index, (one, other) in enumerate(zip(published, again, strict=True))
-        ]
-    else:
-        return {} if published == again else {path: (published, again)}
-    found: dict[str, tuple[Any, Any]] = {}
-    for name, one, other in children:
-        found |= differing_fields(one, other, f"{path}.{name}" if path else name)
-    return found

@@ -4,53 +4,90 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.table import Table
 
-from schemas.errors import CheckFailed
+from schemas.errors import CheckFailed, ConfigError
+from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings
 from streams.engines import warm_kernel
 from streams.output import Output, bootstrap_option, command_options
-from streams.verify import Verification, verify
+from streams.progress import progress_bar
+from streams.replay import Replay
+from streams.tape_selection import KAFKA, SourceSpec
+from streams.verify import verify
+from streams.verify_sources import FileHistory, History, KafkaHistory
+from streams.verify_text import summary_of, text_of
+
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("verify")
+@click.argument("source", default=KAFKA)
+@click.option(
+    "--decisions", type=FILE,
+    help="Where SOURCE is not Kafka: the published decisions, one JSON object a line.",
+)  # fmt: skip
+@click.option(
+    "--partitions", type=click.IntRange(1), default=PARTITIONS_DEFAULT, show_default=True,
+    help="Of the tape, where SOURCE is a file.",
+)  # fmt: skip
+@click.option(
+    "--from-checkpoint", type=FILE,
+    help="Begin with a state that replay saved; what was decided before it is not verified.",
+)  # fmt: skip
 @bootstrap_option
 @command_options()
-def command(output: Output, config_file: Path | None, bootstrap: str | None) -> None:
+def command(
+    output: Output,
+    config_file: Path | None,
+    bootstrap: str | None,
+    source: str,
+    decisions: Path | None,
+    partitions: int,
+    from_checkpoint: Path | None,
+) -> None:
     """Fold the tape again and compare it with every published decision.
 
-    Works on a running system: what the pricer has not committed yet is left out. Exit code 5 when
-    a decision was altered, is missing, or should not be there.
+    Decisions of this machine's engine must come out byte for byte. Those of another are taken as
+    the actions that they were: prices must agree within one step of the policy's rounding, profits
+    within 1e-6; the result says which were verified how. Works on a running system: what the pricer
+    had not committed when this began is left out. Exit code 5 when history is not confirmed.
+
+    SOURCE: kafka, or a tape as in docs/tape-sources.md with its --decisions.
 
     Example: pricemaker verify --json
     """
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    if (source == KAFKA) != (decisions is None):
+        raise ConfigError(
+            "decisions_needed", "--decisions was given with kafka, or not given with a file.",
+            field="--decisions", value=decisions, expected="a file, unless SOURCE is kafka",
+            fix="Give --decisions FILE beside a tape file; kafka has its own topic of prices.",
+        )  # fmt: skip
     kernel = warm_kernel(settings.engine.compilation_cache_dir)
-    found = verify(settings, kernel)
-    output.document({**msgspec.to_builtins(found), "confirmed": found.confirmed}, _table(found))
+    history: History
+    if decisions is None:
+        history = KafkaHistory(settings)
+    else:
+        spec = SourceSpec(source=source, partitions=partitions)
+        history = FileHistory(settings, spec, decisions)
+    try:
+        committed = history.committed()
+        engines = None
+        if from_checkpoint is not None:
+            restored = Replay(kernel, len(committed), 1)
+            restored.load(from_checkpoint)
+            engines = restored.engines.__getitem__
+        with progress_bar(output, "verifying") as advance:
+            found = verify(history, kernel, committed, engines, advance)
+    finally:
+        history.close()
+    document = {**msgspec.to_builtins(found), "confirmed": found.confirmed}
+    output.document(document, text_of(found))
     if not found.confirmed:
         raise CheckFailed(
             "not_reproduced",
-            f"{found.altered} decisions altered, {found.missing} missing, "
-            f"{found.unexpected} unexpected, {found.repeated} repeated.",
+            summary_of(found),
             where="prices",
-            expected="every published decision reproduced from the tape",
+            expected="every published decision confirmed from the tape",
             fix="Look at the differences above, from the first tape position on.",
         )
-
-
-def _table(found: Verification) -> Table:
-    table = Table(show_header=False, box=None)
-    table.add_row("tape records", f"{found.tape_records:,}")
-    table.add_row("published decisions", f"{found.decisions:,}")
-    table.add_row("reproduced byte for byte", f"{found.reproduced:,}")
-    if found.agreed:
-        table.add_row("agreed (another engine)", f"{found.agreed:,}")
-    for name in ("altered", "missing", "unexpected", "repeated"):
-        table.add_row(name, f"{getattr(found, name):,}")
-    table.add_row("this engine", found.engine)
-    for difference in found.differences:
-        table.add_row(difference.kind, f"{difference.price_id} at {difference.tape}")
-        for path, (published, again) in sorted(difference.fields.items()):
-            table.add_row("", f"{path}: published {published}, recomputed {again}")
-    return table
