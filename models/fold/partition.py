@@ -91,7 +91,7 @@ class PartitionState:
         self.families: dict[str, list[str]] = {}  # SKUs, sorted; from the catalogue
         self.members: dict[str, FamilyMember] = {}
         self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
-        self.cohorts_by_day: dict[int, dict[tuple[str, str], None]] = {}
+        self.cohorts_by_day: dict[int, dict[tuple[str, str], ReturnCohort]] = {}
         self.effects: dict[str, CategoryEffects] = {}
         self.offers: dict[str, Offers] = {}
         self.today = Today()
@@ -161,7 +161,7 @@ class PartitionState:
     def put_cohort(self, name: str, cohort: ReturnCohort) -> None:
         """Store an open return cohort under its SKU and ``<event day>/<segment>``."""
         self.cohorts.setdefault(cohort.sku, {})[name] = cohort
-        self.cohorts_by_day.setdefault(cohort.day, {})[(cohort.sku, name)] = None
+        self.cohorts_by_day.setdefault(cohort.day, {})[(cohort.sku, name)] = cohort
         self.touch(f"cohort/{cohort.sku}/{name}")
 
     def drop_cohort(self, name: str, cohort: ReturnCohort) -> None:

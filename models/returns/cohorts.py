@@ -1,4 +1,4 @@
-"""Order cohorts: sold units that wait for their returns, and what they teach as they age.
+"""Order cohorts: sold units that wait for their returns.
 
 A return comes days after its order, so an order is no negative yet. Each cohort teaches at ages of
 3, 7, 14, 30 and 60 days. By age a share G(a) of the returns that will come has come: so a sold unit
@@ -8,6 +8,7 @@ for the next of these ages and then takes a negative away, so both sides see the
 """
 
 import hashlib
+from bisect import bisect_left
 from typing import Literal, NamedTuple
 
 from models.returns.return_features import Sale, month_of_day
@@ -44,24 +45,6 @@ class Cancelled(NamedTuple):
     units: int
     ordered_ms: int
     whole_line: bool
-
-
-class Lesson(NamedTuple):
-    """What a cohort teaches at the ages it has passed since it last taught; weights in units.
-
-    ``positives`` are returned units, of ``exposure``: units sold times the share of returns that
-    these ages bring; ``expected``: returns that the pool expected of it. ``delays``: (bin, returns
-    in it, returns before it), where there were any. ``first_sold``: units sold, the first time.
-    ``final``: (returned, kept) of a closed cohort.
-    """
-
-    sale: Sale
-    positives: float
-    exposure: float
-    expected: float
-    first_sold: float
-    delays: tuple[tuple[int, float, float], ...]
-    final: tuple[float, float] | None
 
 
 def order_line_hash(order_id: str, line_id: str) -> str:
@@ -194,6 +177,15 @@ def due(cohort: ReturnCohort, day: int) -> bool:
     return done < AGES and day - cohort.day > DELAY_DAYS[done]
 
 
+def ages_passed(elapsed_days: int) -> int:
+    """How many ages a cohort's youngest unit has passed, whole event days after its own.
+
+    >>> ages_passed(3), ages_passed(4), ages_passed(61)
+    (0, 1, 5)
+    """
+    return bisect_left(DELAY_DAYS, elapsed_days)
+
+
 def days_due(previous_day: int, day: int) -> list[int]:
     """Event days whose cohorts pass an age when the clock moves from one day to a later one.
 
@@ -204,56 +196,6 @@ def days_due(previous_day: int, day: int) -> list[int]:
     """
     passed = range(previous_day + 1, day + 1)
     return sorted({reached - age - 1: None for reached in passed for age in DELAY_DAYS})
-
-
-def mature(
-    cohort: ReturnCohort,
-    day: int,
-    sold_as: Sale,
-    pooled_rate: float,
-    delay_shares: tuple[float, ...],
-) -> Lesson:
-    """Teach what the ages passed by the start of event day ``day`` say, and note it, in place.
-
-    Parameters
-    ----------
-    sold_as : the cohort's `sale`
-    pooled_rate : the pooled model's return rate for it, above 0 and below 1
-    delay_shares : share of returns that come by each age of ``DELAY_DAYS``, rising to 1
-
-    Returns
-    -------
-    The lesson; ``closed`` when the cohort has taught all and can be forgotten.
-
-    Notes
-    -----
-    Source: O. Chapelle (2014), Modeling delayed feedback in display advertising, KDD: a label not
-    seen yet is negative only with the probability that it will stay so.
-    """
-    age, elapsed_days = cohort.milestones_done, day - cohort.day
-    first_sold = cohort.sold if age == 0 else 0.0
-    returned, exposed = cohort.returned, cohort.exposed_share
-    share, before = exposed, sum(returned[:age])
-    positives = 0.0
-    delays: list[tuple[int, float, float]] = []
-    while age < AGES and elapsed_days > DELAY_DAYS[age]:
-        share, came = delay_shares[age], returned[age]
-        positives += came
-        if came + before > 0.0:
-            delays.append((age, came, before))
-        before += came
-        age += 1
-    cohort.milestones_done, cohort.exposed_share = age, share
-    exposure = cohort.sold * (share - exposed)
-    return Lesson(
-        sale=sold_as,
-        positives=positives,
-        exposure=exposure,
-        expected=pooled_rate * exposure,
-        first_sold=first_sold,
-        delays=tuple(delays),
-        final=(before, max(cohort.sold - before, 0.0)) if age == AGES else None,
-    )
 
 
 def _weight(sold: int, units: int) -> float:

@@ -1,9 +1,9 @@
 """A product's own return level, and its return rate as the curve that pricing gets."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from models.returns.cohorts import Lesson
 from models.returns.logistic import log_odds, sigmoid
 from models.returns.return_features import Sale
 from models.returns.returns import ReturnSnapshot, Slope
@@ -58,27 +58,37 @@ def probability_positive(slope: Slope) -> float:
     return 0.5 * math.erfc(-slope.mean / (slope.sd * math.sqrt(2.0)))
 
 
-def learn_level(level: ReturnLevel | None, lesson: Lesson, day: int) -> ReturnLevel:
-    """Add one cohort's lesson to its product's level, after forgetting (half-life 180 days).
+def learn_level(
+    level: ReturnLevel | None,
+    day: int,
+    expected: float,
+    returned: float,
+    sold: Mapping[str, float] | None = None,
+) -> ReturnLevel:
+    """Add what a product's cohorts taught on one day to its level, after forgetting.
 
-    At most ``SEGMENTS_MAX`` segments are kept; a further one is left out of the mix.
+    The half-life is 180 days. At most ``SEGMENTS_MAX`` segments are kept; a further one is left out
+    of the mix.
+
+    Parameters
+    ----------
+    expected, returned : returns that the pool expected of what taught, and those that came, units
+    sold : units that taught for the first time, by segment
     """
     if level is None:
         level = ReturnLevel(expected_returns=0.0, returned_units=0.0, day=day)
     kept, segments = 1.0, level.segments
-    if day > level.day:  # of the lessons of one day the first forgets
+    if day > level.day:
         kept = 0.5 ** ((day - level.day) / LEVEL_HALF_LIFE_DAYS)
         segments = {name: units * kept for name, units in segments.items()}
-    segment = lesson.sale.segment
-    if (
-        segment is not None
-        and lesson.first_sold > 0.0
-        and (segment in segments or len(segments) < SEGMENTS_MAX)
-    ):
-        segments = {**segments, segment: segments.get(segment, 0.0) + lesson.first_sold}
+    if sold:
+        segments = dict(segments)
+        for name, units in sold.items():
+            if units > 0.0 and (name in segments or len(segments) < SEGMENTS_MAX):
+                segments[name] = segments.get(name, 0.0) + units
     return ReturnLevel(
-        expected_returns=max(level.expected_returns * kept + lesson.expected, 0.0),
-        returned_units=level.returned_units * kept + lesson.positives,
+        expected_returns=max(level.expected_returns * kept + expected, 0.0),
+        returned_units=level.returned_units * kept + returned,
         day=max(day, level.day),
         segments=segments,
     )

@@ -55,12 +55,6 @@ class Sale(NamedTuple):
             names.append(f"rival={log_bin(self.ln_rival)}")
         return names
 
-    def group(self) -> tuple[str, str, int, int, int]:
-        """Sales of one group are learned as one row; a missing rival is a group of its own."""
-        rival = -10_000 if self.ln_rival is None else log_bin(self.ln_rival)
-        place = self.category or "", self.segment or "", self.month or 0
-        return *place, log_bin(self.ln_price), rival
-
 
 @cache
 def month_of_day(day: int) -> int:

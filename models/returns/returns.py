@@ -2,19 +2,20 @@
 
 One logistic model in log odds (River, `models.returns.logistic`) and one product of factors
 (`models.returns.return_factors`) of one tape partition learn the same lessons of
-`models.returns.cohorts`, at day ticks only. Their average in log odds is recalibrated on closed
+`models.returns.maturing`, at day ticks only. Their average in log odds is recalibrated on closed
 cohorts. A product's own level and the curve that pricing gets stand in
 `models.returns.return_curve`.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from river import base
 
-from models.returns.cohorts import Lesson
 from models.returns.logistic import (
     LEVEL,
     Posterior,
@@ -23,9 +24,10 @@ from models.returns.logistic import (
     log_odds,
     sigmoid,
 )
+from models.returns.maturing import Floats, Kind, Lessons, Sales
 from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays
 from models.returns.return_factors import RATE_MAX, RATE_MIN, FactorRates
-from models.returns.return_features import BIN, Sale, clip_ln
+from models.returns.return_features import BIN, LN_PRICE_LIMIT, Sale, clip_ln
 from schemas.learned import ReturnPool
 
 PRIOR_RATE = 0.1  # until returns are seen; a common order of size for general merchandise
@@ -46,6 +48,8 @@ CALIBRATION_PRIORS = {
 CALIBRATION_DENSE = (LEVEL, "log_odds")
 CALIBRATION_BIN = 0.2  # of log odds: closed cohorts of one are summed at their mean
 FEATURES_MAX = 4096
+BINS_MAX = round(LN_PRICE_LIMIT / BIN)  # bins of a log price ratio go from -BINS_MAX to BINS_MAX
+NO_RIVAL = -10_000  # the bin of sales without a known rival: a group of its own
 WEIGHT_MIN = 1e-9  # of a lesson in the mean price of its group
 
 
@@ -71,7 +75,7 @@ class ReturnSnapshot:
     factors: FactorRates
     calibration: tuple[float, float]
     delay_shares: tuple[float, ...]
-    _kinds: dict[tuple[str | None, str | None, int | None], tuple[float, float, float]] = field(
+    _kinds: dict[Kind, tuple[float, float, float]] = field(
         default_factory=dict, repr=False, compare=False
     )
     _bins: dict[tuple[str, int], float] = field(default_factory=dict, repr=False, compare=False)
@@ -115,6 +119,49 @@ class ReturnSnapshot:
         """Return rate, above 0 and below 1."""
         shift, slope = self.calibration
         return sigmoid(self.intercept + shift + slope * (self.average_logit(sale) - self.intercept))
+
+    def rates(self, sales: Sales) -> Floats:
+        """`rate` of each row.
+
+        Raises
+        ------
+        ValueError : a log price ratio is not finite
+        """
+        price, rival = sales.ln_price, sales.ln_rival
+        if not np.isfinite(price).all() or np.isinf(rival).any():
+            raise ValueError("a log price ratio was not finite; expected finite numbers")
+        logit, slope, product = self._of_each_kind(sales)
+        price = np.clip(price, -LN_PRICE_LIMIT, LN_PRICE_LIMIT)
+        logit = logit + slope * price
+        product = product * self._factors_of_bins("price")[_bins(price) + BINS_MAX]
+        known = ~np.isnan(rival)
+        if known.any():
+            rival = np.clip(np.where(known, rival, 0.0), -LN_PRICE_LIMIT, LN_PRICE_LIMIT)
+            logit = logit + self.weights.get("rival", 0.0) * rival
+            factors = self._factors_of_bins("rival")[_bins(rival) + BINS_MAX]
+            product = product * np.where(known, factors, 1.0)
+        product = np.clip(product, RATE_MIN, RATE_MAX)
+        average = 0.5 * (logit + np.log(product / (1.0 - product)))
+        shift, steepness = self.calibration
+        calibrated = self.intercept + shift + steepness * (average - self.intercept)
+        found: Floats = 1.0 / (1.0 + np.exp(-np.clip(calibrated, -30.0, 30.0)))
+        return found
+
+    def _of_each_kind(self, sales: Sales) -> tuple[Floats, Floats, Floats]:
+        """Log odds at the reference price, slope in log price, and product of factors, by row."""
+        found = []
+        for kind in sales.kinds:
+            known = self._kinds.get(kind)
+            if known is None:
+                known = self._kinds[kind] = self._of_kinds(Sale(*kind, 0.0))
+            found.append(known)
+        table = np.array(found, dtype=np.float64).reshape(-1, 3)[sales.kind]
+        return table[:, 0], table[:, 1], table[:, 2]
+
+    def _factors_of_bins(self, name: str) -> Floats:
+        """The factors of all bins of a log price ratio, from the lowest."""
+        bins = range(-BINS_MAX, BINS_MAX + 1)
+        return np.array([self.factors.value(f"{name}={number}") for number in bins])
 
     def _of_kinds(self, sale: Sale) -> tuple[float, float, float]:
         """Log odds at the reference price, slope in log price, and product of factors."""
@@ -213,28 +260,19 @@ class ReturnRateModel(base.Classifier):
         rate = self.snapshot().rate(_sale(x))
         return {False: 1.0 - rate, True: rate}
 
-    def learn_lessons(self, lessons: Iterable[Lesson]) -> None:
+    def learn_lessons(self, lessons: Lessons) -> None:
         """Learn what cohorts taught at one day tick, in an order that is their own.
 
         Lessons are summed by circumstances and bins of log prices, at their means. Sums are exactly
         rounded (`math.fsum`) and groups sorted, so the result depends neither on the order of the
-        argument nor on how lessons were stored.
+        rows nor on how lessons were stored.
         """
-        groups: dict[tuple[str, str, int, int, int], list[Lesson]] = {}
-        delays: list[tuple[int, float, float]] = []
-        for lesson in lessons:
-            groups.setdefault(lesson.sale.group(), []).append(lesson)
-            delays += lesson.delays
         self._logistic.walk()
         self._calibrator.walk()
-        for _, group in sorted(groups.items()):
-            self._learn(
-                _mean_sale(group),
-                fsum(lesson.positives for lesson in group),
-                fsum(lesson.exposure for lesson in group),
-            )
-        self._calibrate([group for _, group in sorted(groups.items())])
-        self._delays = learn_delays(self._delays, delays)
+        for sale, positives, exposure in _grouped(lessons, lessons.positives, lessons.exposure):
+            self._learn(sale, positives, exposure)
+        self._calibrate(lessons.of_closed())
+        self._delays = learn_delays(self._delays, lessons.delays)
 
     def snapshot(self) -> ReturnSnapshot:
         """Copy what pricing needs, as of now."""
@@ -258,20 +296,17 @@ class ReturnRateModel(base.Classifier):
         self._logistic.learn(row, positives, exposure - positives)
         self._factors.learn(names, positives, exposure)
 
-    def _calibrate(self, groups: list[list[Lesson]]) -> None:
+    def _calibrate(self, closed: Lessons) -> None:
         """Compare the average of today's models with what closed cohorts came to."""
-        if not any(lesson.final for group in groups for lesson in group):
+        if not len(closed.exposure):
             return
         now = self.snapshot()
         bins: dict[int, list[tuple[float, float, float]]] = {}
-        for group in groups:
-            closed = [lesson for lesson in group if lesson.final is not None]
-            if closed:
-                position = now.average_logit(_mean_sale(closed)) - self._intercept
-                returned = fsum(lesson.final[0] for lesson in closed if lesson.final)
-                kept = fsum(lesson.final[1] for lesson in closed if lesson.final)
-                row = position, returned, kept
-                bins.setdefault(round(position / CALIBRATION_BIN), []).append(row)
+        for sale, returned, kept in _grouped(closed, closed.final_returned, closed.final_kept):
+            position = now.average_logit(sale) - self._intercept
+            bins.setdefault(round(position / CALIBRATION_BIN), []).append(
+                (position, returned, kept)
+            )
         for _, rows in sorted(bins.items()):
             returned = fsum(row[1] for row in rows)
             kept = fsum(row[2] for row in rows)
@@ -293,15 +328,50 @@ def _sale(x: Mapping[Any, Any]) -> Sale:
     )
 
 
-def _mean_sale(group: list[Lesson]) -> Sale:
-    """The group's circumstances at its mean log prices, by weight of what was sold."""
-    if len(group) == 1:
-        return group[0].sale
-    weights = [max(lesson.positives + abs(lesson.exposure), WEIGHT_MIN) for lesson in group]
-    total = fsum(weights)
-    first = group[0].sale
-    ln_price = fsum(w * one.sale.ln_price for w, one in zip(weights, group, strict=True)) / total
-    if first.ln_rival is None:
-        return first._replace(ln_price=ln_price)
-    ln_rival = fsum(w * (one.sale.ln_rival or 0.0) for w, one in zip(weights, group, strict=True))
-    return first._replace(ln_price=ln_price, ln_rival=ln_rival / total)
+def _grouped(
+    lessons: Lessons, first: Floats, second: Floats
+) -> Iterator[tuple[Sale, float, float]]:
+    """Each group's circumstances at its mean log prices, by weight of what was sold, and its sums.
+
+    A group: one kind, one bin of either log price ratio. They come in the order of their kinds.
+    """
+    (kinds, kind, price, rival), count = lessons.sales, len(first)
+    if not count:
+        return
+    if not np.isfinite(price).all() or np.isinf(rival).any():
+        raise ValueError("a log price ratio was not finite; expected finite numbers")
+    by_name = sorted(range(len(kinds)), key=lambda place: _known(kinds[place]))
+    rank = np.empty(len(kinds), dtype=np.intp)
+    rank[by_name] = np.arange(len(kinds))
+    rival_bin = np.where(np.isnan(rival), NO_RIVAL, _bins(np.where(np.isnan(rival), 0.0, rival)))
+    keys = rank[kind], _bins(price), rival_bin
+    order = np.lexsort(keys[::-1])
+    ordered = np.stack(keys)[:, order]
+    starts = np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1
+    weight = np.maximum(lessons.positives + np.abs(lessons.exposure), WEIGHT_MIN)
+    columns = [
+        column[order].tolist()
+        for column in (first, second, weight, weight * price, weight * rival, price, rival)
+    ]
+    places = kind[order].tolist()
+    for start, end in zip([0, *starts.tolist()], [*starts.tolist(), count], strict=True):
+        sums = [fsum(column[start:end]) for column in columns[:3]]
+        ln_price, ln_rival = columns[5][start], columns[6][start]
+        if end - start > 1:
+            ln_price = fsum(columns[3][start:end]) / sums[2]
+            ln_rival = fsum(columns[4][start:end]) / sums[2]
+        known = None if ln_rival != ln_rival else ln_rival
+        category, segment, month = kinds[places[start]]
+        yield Sale(category, segment, month, ln_price, known), sums[0], sums[1]
+
+
+def _known(kind: Kind) -> tuple[str, str, int]:
+    """A kind in a form that has an order."""
+    category, segment, month = kind
+    return category or "", segment or "", month or 0
+
+
+def _bins(ln_ratio: Floats) -> NDArray[np.intp]:
+    """`models.returns.return_features.log_bin` of each log price ratio."""
+    clipped = np.clip(ln_ratio, -LN_PRICE_LIMIT, LN_PRICE_LIMIT)
+    return np.rint(clipped / BIN).astype(np.intp)

@@ -3,7 +3,7 @@
 import math
 
 from models.fold.partition import PartitionState
-from models.returns import cohorts
+from models.returns import cohorts, maturing
 from models.returns.return_curve import learn_level
 from schemas.events import DAY_MS, OrderCancelled, OrderPlaced, OrderReturned
 from schemas.learned import ReturnCohort
@@ -80,30 +80,59 @@ def _find(partition: PartitionState, sku: str, line: str) -> tuple[str, ReturnCo
 def new_day(partition: PartitionState, day: int) -> None:
     """At the first tick of an event day: cohorts that passed an age teach, and the pool learns."""
     manifest = partition.manifest
-    if manifest.returns_day is None:
-        manifest.returns_day = day
+    before, manifest.returns_day = manifest.returns_day, day
+    if before is None:
         return
-    snapshot, lessons = partition.return_snapshot, []
-    for cohort_day in cohorts.days_due(manifest.returns_day, day):
-        for sku, name in sorted(partition.cohorts_by_day.get(cohort_day, {})):
-            cohort = partition.cohorts[sku][name]
-            if not cohorts.due(cohort, day):
-                continue
-            category = partition.catalogue[sku].category
-            sold_as = cohorts.sale(cohort, category)
-            lesson = cohorts.mature(
-                cohort, day, sold_as, snapshot.rate(sold_as), snapshot.delay_shares
-            )
-            lessons.append(lesson)
-            state = partition.skus[sku]
-            state.returns = learn_level(state.returns, lesson, day)
-            partition.touch(f"sku/{sku}")
-            if lesson.final is not None:
-                partition.drop_cohort(name, cohort)
-            else:
-                partition.touch(f"cohort/{sku}/{name}")
-    manifest.returns_day = day
-    if lessons:
-        partition.returns.learn_lessons(lessons)
-        partition.return_snapshot = partition.returns.snapshot()
-        partition.touch("returns")
+    names, due = [], []
+    for cohort_day in cohorts.days_due(before, day):
+        for (_, name), cohort in sorted(partition.cohorts_by_day.get(cohort_day, {}).items()):
+            if cohorts.due(cohort, day):
+                names.append(name)
+                due.append(cohort)
+    if not due:
+        return
+    snapshot = partition.return_snapshot
+    sold_as = maturing.sales(due, [partition.catalogue[cohort.sku].category for cohort in due])
+    expected_rates = snapshot.rates(sold_as)
+    first = [cohort.sold if cohort.milestones_done == 0 else 0.0 for cohort in due]
+    lessons = maturing.mature(due, day, sold_as, snapshot.delay_shares)
+    _learn_levels(partition, day, due, first, lessons, expected_rates * lessons.exposure)
+    for name, cohort, closed in zip(names, due, lessons.closed.tolist(), strict=True):
+        if closed:
+            partition.drop_cohort(name, cohort)
+        else:
+            partition.touch(f"cohort/{cohort.sku}/{name}")
+    partition.returns.learn_lessons(lessons)
+    partition.return_snapshot = partition.returns.snapshot()
+    partition.touch("returns")
+
+
+def _learn_levels(
+    partition: PartitionState,
+    day: int,
+    due: list[ReturnCohort],
+    first_sold: list[float],
+    lessons: maturing.Lessons,
+    expected: maturing.Floats,
+) -> None:
+    """Add what a day's cohorts taught to their products' levels, summed by product in their order.
+
+    ``first_sold`` are the units of cohorts that taught for the first time, ``expected`` the returns
+    that the pool expected.
+    """
+    sums: dict[str, list[float]] = {}
+    segments: dict[str, dict[str, float]] = {}
+    rows = zip(due, first_sold, expected.tolist(), lessons.positives.tolist(), strict=True)
+    for cohort, sold, likely, came in rows:
+        found = sums.get(cohort.sku)
+        if found is None:
+            found = sums[cohort.sku] = [0.0, 0.0]
+        found[0] += likely
+        found[1] += came
+        if sold > 0.0:
+            by_segment = segments.setdefault(cohort.sku, {})
+            by_segment[cohort.segment] = by_segment.get(cohort.segment, 0.0) + sold
+    for sku, (likely, came) in sums.items():
+        state = partition.skus[sku]
+        state.returns = learn_level(state.returns, day, likely, came, segments.get(sku))
+        partition.touch(f"sku/{sku}")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.returns.cohorts import Lesson, give_back, new_cohort, order_line_hash, sale, sell
+from models.returns.cohorts import give_back, new_cohort, order_line_hash, sale, sell
 from models.returns.liability import Liability, ReturnCosts, liability, mark
 from models.returns.logistic import LEVEL, PosteriorLogistic, WeightPrior
 from models.returns.return_curve import curve, probability_positive, product_rate, shrunk
@@ -17,6 +17,7 @@ from models.returns.return_features import Sale
 from models.returns.returns import ReturnRateModel, Slope
 from schemas.events import DAY_MS
 from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel
+from tests.models.lessons import Lesson, columns
 
 DAY = 20_089  # 2025-01-01
 COSTS = ReturnCosts(1_000, 0.8, 90.0, 500.0)
@@ -29,7 +30,7 @@ PRIORS = {
 
 def lesson(sold: Sale, returned: float, kept: float, *, closed: bool = False) -> Lesson:
     final = (returned, kept) if closed else None
-    return Lesson(sold, returned, returned + kept, 0.0, 0.0, (), final)
+    return Lesson(sold, returned, returned + kept, final=final)
 
 
 def weights(model: PosteriorLogistic) -> dict[str, tuple[float, float]]:
@@ -137,10 +138,10 @@ def taught(
     model = ReturnRateModel()
     for _ in range(days):
         model.learn_lessons(
-            [
+            columns(
                 lesson(sold._replace(category=name), 40 * rate, 40 * (1 - rate), closed=closed)
                 for name, rate in rate_of.items()
-            ]
+            )
         )
     return model
 
@@ -160,7 +161,7 @@ def test_closed_cohorts_correct_a_bias_and_keep_the_order_of_rates() -> None:
     for _ in range(120):
         for name, learned, final in (("shoes", 0.2, 0.26), ("lamps", 0.05, 0.07)):
             one = lesson(sold._replace(category=name), 40 * learned, 40 * (1 - learned))
-            model.learn_lessons([one._replace(final=(40 * final, 40 * (1 - final)))])
+            model.learn_lessons(columns([one._replace(final=(40 * final, 40 * (1 - final)))]))
     snapshot = model.snapshot()
     assert snapshot.rate(sold) == pytest.approx(0.26, abs=0.02)
     assert snapshot.rate(sold._replace(category="lamps")) == pytest.approx(0.07, abs=0.01)
@@ -178,7 +179,8 @@ def test_season_is_pooled_and_does_not_harm_a_first_year() -> None:
         high = 0.2 if month == 12 else 0.1
         for one, rate in ((model, high), (steady, 0.1)):
             returned = sum(rng.random() < rate for _ in range(60))
-            one.learn_lessons([lesson(sold._replace(month=month), returned, 60.0 - returned)])
+            row = lesson(sold._replace(month=month), returned, 60.0 - returned)
+            one.learn_lessons(columns([row]))
     calm, seen = steady.snapshot(), model.snapshot()
     effects = [calm.weights[f"month={month:02d}"] for month in range(1, 13)]
     assert max(abs(effect) for effect in effects) < 0.2
@@ -198,7 +200,7 @@ def test_the_sign_of_the_price_slope_is_learned_with_its_probability(true: float
             rate = 1.0 / (1.0 + math.exp(1.8 - true * price))
             returned = sum(rng.random() < rate for _ in range(10))
             lessons.append(lesson(Sale("shoes", "all", 1, price), returned, 10.0 - returned))
-        model.learn_lessons(lessons)
+        model.learn_lessons(columns(lessons))
     slope = model.snapshot().slope("shoes", rival=False)
     assert slope.mean == pytest.approx(true, abs=3.0 * slope.sd)
     assert slope.sd < 0.6
@@ -215,7 +217,7 @@ def test_without_a_price_effect_the_slope_stays_near_zero_and_moves_nothing() ->
             returned = sum(rng.random() < 0.12 for _ in range(10))
             sold = Sale("shoes", "all", 1, rng.gauss(0.0, 0.15), rng.gauss(0.0, 0.1))
             lessons.append(lesson(sold, returned, 10.0 - returned))
-        model.learn_lessons(lessons)
+        model.learn_lessons(columns(lessons))
     snapshot = model.snapshot()
     slope = snapshot.slope("shoes", rival=False)
     assert abs(slope.mean) < 2.5 * slope.sd
@@ -325,7 +327,7 @@ def test_rates_stay_probabilities_under_garbage_and_recover(
     model, sold = ReturnRateModel(), Sale("shoes", "all", 3, 0.0)
     for returned, exposure, ln_price, ln_rival in history:
         odd = sold._replace(ln_price=ln_price, ln_rival=ln_rival)
-        model.learn_lessons([Lesson(odd, returned, exposure, 0.0, 0.0, (), None)])
+        model.learn_lessons(columns([Lesson(odd, returned, exposure)]))
         snapshot = model.snapshot()
         assert 0.0 < snapshot.rate(sold) < 1.0, why
         assert all(v > 0.0 for _, _, v in model.state().logistic.weights), why
@@ -336,6 +338,6 @@ def test_rates_stay_probabilities_under_garbage_and_recover(
             returned = sum(rng.random() < 0.12 for _ in range(20))
             one = sold._replace(month=day // 31 % 12 + 1, ln_price=rng.gauss(0.0, 0.13))
             lessons.append(lesson(one, returned, 20.0 - returned, closed=True))
-        model.learn_lessons(lessons)
+        model.learn_lessons(columns(lessons))
     rate = model.snapshot().rate(sold._replace(month=1))
     assert math.log(rate / (1 - rate)) == pytest.approx(math.log(0.12 / 0.88), abs=0.3), why

@@ -9,31 +9,32 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 
 from models.demand.epoch import DAY_MS
 from models.returns.cohorts import (
     COHORT_LINES_MAX,
     Cancelled,
-    Lesson,
     Matched,
     Unmatched,
     cancel,
     days_due,
     due,
     give_back,
-    mature,
     mean_ln_price,
     new_cohort,
     order_line_hash,
     sale,
     sell,
 )
+from models.returns.maturing import sales, sales_of
 from models.returns.return_curve import ReturnCurve, curve, learn_level, level_ratio, shrunk
 from models.returns.return_delays import share_by_age
 from models.returns.return_features import Sale
 from models.returns.returns import FEATURES_MAX, ReturnRateModel, ReturnSnapshot, Slope
 from schemas.codec import canonical
 from schemas.learned import DELAY_DAYS, ReturnCohort, ReturnLevel, ReturnPool
+from tests.models.lessons import Lesson, columns, teach
 
 DAY = 1_000
 SHARES = (0.1, 0.3, 0.6, 0.9, 1.0)
@@ -76,7 +77,7 @@ def test_lines_that_cannot_be_tracked_are_left_out() -> None:
     assert sell(cohort, "one more", 1, 0.0, DAY * DAY_MS) == "full"
     assert sell(cohort, f"{0:016x}", 1, 0.0, DAY * DAY_MS) == "tracked"  # of a known line
     assert cohort.sold == COHORT_LINES_MAX + 1
-    mature(cohort, DAY + 4, sold_as(), 0.2, SHARES)
+    teach(cohort, DAY + 4, sold_as(), SHARES)
     assert sell(cohort, f"{1:016x}", 1, 0.0, DAY * DAY_MS) == "late"
     old = new_cohort("A1", "all", DAY * DAY_MS)
     assert sell(old, "a", 1, 0.0, DAY * DAY_MS, today=DAY + 4) == "late"
@@ -123,7 +124,7 @@ def test_a_return_without_its_cohort_or_twice_is_unmatched() -> None:
 
 def test_a_return_that_comes_after_its_age_was_taught_waits_for_the_next() -> None:
     cohort = cohort_of(5)
-    mature(cohort, DAY + 8, sold_as(), 0.2, SHARES)  # ages 3 and 7
+    teach(cohort, DAY + 8, sold_as(), SHARES)  # ages 3 and 7
     assert give_back(cohort, f"{0:016x}", 1, (DAY + 1) * DAY_MS) == Matched(1, 0)
     assert cohort.returned == [0.0, 0.0, 1.0, 0.0, 0.0]
 
@@ -150,31 +151,28 @@ def test_a_cancelled_line_leaves_as_if_never_sold() -> None:
 
 
 def test_what_a_cohort_teaches_at_each_age() -> None:
-    rate, cohort = 0.2, cohort_of(10, ln_price=0.1)
+    cohort = cohort_of(10, ln_price=0.1)
     lines = iter(cohort.lines)
     give_back(cohort, next(lines), 1, (DAY + 1) * DAY_MS)
     give_back(cohort, next(lines), 1, (DAY + 5) * DAY_MS)
 
     assert not due(cohort, DAY + 3)  # the youngest unit may not be three days old
-    first = mature(cohort, DAY + 4, sold_as(ln_price=0.1), rate, SHARES)
+    first = teach(cohort, DAY + 4, sold_as(ln_price=0.1), SHARES)
     assert first == Lesson(
         sale=sold_as(ln_price=0.1),
         positives=1.0,
         exposure=pytest.approx(10 * 0.1),
-        expected=pytest.approx(10 * rate * 0.1),
-        first_sold=10.0,
         delays=((0, 1.0, 0.0),),
         final=None,
     )
-    second = mature(cohort, DAY + 8, sold_as(ln_price=0.1), rate, SHARES)
+    second = teach(cohort, DAY + 8, sold_as(ln_price=0.1), SHARES)
     assert second.exposure == pytest.approx(10 * 0.2)
-    assert (second.positives, second.first_sold, second.delays) == (1.0, 0.0, ((1, 1.0, 1.0),))
-    rest = mature(cohort, DAY + 61, sold_as(ln_price=0.1), rate, SHARES)
+    assert (second.positives, second.delays) == (1.0, ((1, 1.0, 1.0),))
+    rest = teach(cohort, DAY + 61, sold_as(ln_price=0.1), SHARES)
     assert rest.final == (2.0, 8.0)
     assert rest.delays == ((2, 0.0, 2.0), (3, 0.0, 2.0), (4, 0.0, 2.0))
     exposure = first.exposure + second.exposure + rest.exposure
     assert exposure == pytest.approx(10.0)  # in the end: ten units, of which two returned
-    assert first.expected + second.expected + rest.expected == pytest.approx(10 * rate)
     assert not due(cohort, DAY + 1_000)
 
 
@@ -182,14 +180,13 @@ def test_what_a_cohort_teaches_at_each_age() -> None:
 def test_a_quiet_stretch_teaches_the_same_in_one_go(first: int, second: int) -> None:
     days = sorted((DAY + first, DAY + second))
 
-    def taught(at: list[int]) -> tuple[float, float, float]:
+    def taught(at: list[int]) -> tuple[float, float]:
         cohort = cohort_of(7)
         give_back(cohort, f"{0:016x}", 1, (DAY + 5) * DAY_MS)
-        lessons = [mature(cohort, day, sold_as(), 0.2, SHARES) for day in at if due(cohort, day)]
+        lessons = [teach(cohort, day, sold_as(), SHARES) for day in at if due(cohort, day)]
         return (
             sum(lesson.positives for lesson in lessons),
             sum(lesson.exposure for lesson in lessons),
-            sum(lesson.expected for lesson in lessons),
         )
 
     assert taught(days) == pytest.approx(taught(days[1:]))
@@ -227,11 +224,12 @@ def open_shop(shop: Shop, seed: int) -> tuple[ReturnRateModel, ReturnLevel | Non
             cohort = cohorts.get(sold_day)
             if cohort is not None and due(cohort, day):
                 sold_as = sale(cohort, "shoes")
-                rate = snapshot.rate(sold_as)
-                lesson = mature(cohort, day, sold_as, rate, snapshot.delay_shares)
+                first = {"all": cohort.sold} if cohort.milestones_done == 0 else {}
+                lesson = teach(cohort, day, sold_as, snapshot.delay_shares)
                 lessons.append(lesson)
-                level = learn_level(level, lesson, day)
-        model.learn_lessons(lessons)
+                expected = snapshot.rate(sold_as) * lesson.exposure
+                level = learn_level(level, day, expected, lesson.positives, first)
+        model.learn_lessons(columns(lessons))
         cohort = cohorts[day] = new_cohort("A1", "all", day * DAY_MS)
         for unit in range(shop.units_per_day):
             ordered_ms = day * DAY_MS + rng.randrange(DAY_MS)
@@ -290,7 +288,7 @@ def test_delays_other_than_expected_are_learned() -> None:
 
 def lesson(category: str, returned: float, kept: float, ln_price: float = 0.0) -> Lesson:
     sold = sold_as(category, ln_price=ln_price)
-    return Lesson(sold, returned, returned + kept, 0.0, 0.0, (), None)
+    return Lesson(sold, returned, returned + kept)
 
 
 def test_the_slope_in_price_and_the_categories_are_learned() -> None:
@@ -303,7 +301,7 @@ def test_the_slope_in_price_and_the_categories_are_learned() -> None:
                 rate = 1.0 / (1.0 + math.exp(1.2 - offset - 1.5 * ln_price))
                 returned = sum(rng.random() < rate for _ in range(60))
                 lessons.append(lesson(category, returned, 60 - returned, ln_price))
-        model.learn_lessons(lessons)
+        model.learn_lessons(columns(lessons))
     snapshot = model.snapshot()
     slope = snapshot.slope("shoes", rival=False)
     assert slope.mean == pytest.approx(1.5, abs=3 * slope.sd)
@@ -328,8 +326,6 @@ lessons_of_a_day = st.lists(
         ),
         positives=weights,
         exposure=st.floats(-20.0, 60.0),
-        expected=weights,
-        first_sold=weights,
         delays=st.lists(st.tuples(st.integers(0, 4), weights, weights), max_size=2).map(tuple),
         final=st.none() | st.tuples(weights, weights),
     ),
@@ -341,23 +337,51 @@ lessons_of_a_day = st.lists(
 def test_a_stored_pool_has_the_same_future(days: list[list[Lesson]], cut: int) -> None:
     model = ReturnRateModel(prior_rate=0.15)
     for day in days[:cut]:
-        model.learn_lessons(day)
+        model.learn_lessons(columns(day))
     stored = canonical(model.state())
     twin = ReturnRateModel.restore(msgspec.json.decode(stored, type=ReturnPool))
     assert canonical(twin.state()) == stored
     for day in days[cut:]:
-        model.learn_lessons(day)
-        twin.learn_lessons(day)
+        model.learn_lessons(columns(day))
+        twin.learn_lessons(columns(day))
     assert canonical(twin.state()) == canonical(model.state())
     probe = Sale("shoes", "app", 3, 0.1, -0.1)
     assert twin.snapshot().rate(probe) == model.snapshot().rate(probe)
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["all", "app"]),
+            st.floats(-3.0, 3.0),
+            st.none() | st.floats(-3.0, 3.0),
+            st.integers(0, 80),
+        ),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_columns_say_what_single_cohorts_say(
+    rows: list[tuple[str, float, float | None, int]],
+) -> None:
+    found = []
+    for segment, ln_price, ln_rival, days in rows:
+        cohort = new_cohort("A1", segment, (DAY + days) * DAY_MS)
+        sell(cohort, "a", 2, ln_price, (DAY + days) * DAY_MS, ln_rival=ln_rival)
+        found.append(cohort)
+    snapshot = taught_model().snapshot()
+    wanted = [sale(cohort, "shoes") for cohort in found]
+    seen = sales(found, ["shoes"] * len(found))
+    for given_one, made in zip(sales_of(wanted)[1:], seen[1:], strict=True):
+        assert_array_equal(made, given_one)
+    assert snapshot.rates(seen) == pytest.approx([snapshot.rate(one) for one in wanted], rel=1e-13)
+
+
 @given(lessons_of_a_day, st.randoms(use_true_random=False))
 def test_a_day_is_learned_in_an_order_of_its_own(lessons: list[Lesson], rng: random.Random) -> None:
     forward, shuffled = ReturnRateModel(), ReturnRateModel()
-    forward.learn_lessons(lessons)
-    shuffled.learn_lessons(rng.sample(lessons, len(lessons)))
+    forward.learn_lessons(columns(lessons))
+    shuffled.learn_lessons(columns(rng.sample(lessons, len(lessons))))
     assert canonical(shuffled.state()) == canonical(forward.state())
 
 
@@ -365,7 +389,7 @@ def test_a_day_is_learned_in_an_order_of_its_own(lessons: list[Lesson], rng: ran
 def test_any_history_leaves_rates_between_0_and_1(days: list[list[Lesson]]) -> None:
     model = ReturnRateModel()
     for day in days:
-        model.learn_lessons(day)
+        model.learn_lessons(columns(day))
     snapshot = model.snapshot()
     for category in ("shoes", "unseen"):
         for ln_price in (-9.0, 0.0, 9.0):
@@ -382,7 +406,8 @@ def test_any_history_leaves_rates_between_0_and_1(days: list[list[Lesson]]) -> N
 
 def test_the_pool_has_a_limit_of_features() -> None:
     model = ReturnRateModel()
-    model.learn_lessons([lesson(f"c{n:05d}", 1.0, 9.0) for n in range(FEATURES_MAX + 500)])
+    lessons = (lesson(f"c{n:05d}", 1.0, 9.0) for n in range(FEATURES_MAX + 500))
+    model.learn_lessons(columns(lessons))
     state = model.state()
     assert FEATURES_MAX - 6 <= len(state.logistic.weights) <= FEATURES_MAX
     assert len(state.factors) <= FEATURES_MAX
@@ -407,31 +432,29 @@ def test_a_products_level_is_shrunk_and_bounded(
 
 
 def test_a_level_forgets_by_half_in_180_days() -> None:
-    taught = Lesson(sold_as(segment="app"), 2.0, 9.0, 1.5, 10.0, (), None)
-    first = learn_level(None, taught, 100)
+    first = learn_level(None, 100, 1.5, 2.0, {"app": 10.0})
     assert first == ReturnLevel(
         expected_returns=1.5, returned_units=2.0, day=100, segments={"app": 10.0}
     )
-    later = learn_level(first, taught._replace(sale=sold_as(segment="web"), first_sold=4.0), 280)
+    later = learn_level(first, 280, 1.5, 2.0, {"web": 4.0})
     assert later == ReturnLevel(
         expected_returns=2.25, returned_units=3.0, day=280, segments={"app": 5.0, "web": 4.0}
     )
     crowded = later
     for number in range(20):
-        crowded = learn_level(crowded, taught._replace(sale=sold_as(segment=f"s{number}")), 280)
+        crowded = learn_level(crowded, 280, 1.5, 2.0, {f"s{number}": 1.0})
     assert len(crowded.segments) == 8
 
 
 def taught_model() -> ReturnRateModel:
     model = ReturnRateModel()
     for _ in range(40):
-        model.learn_lessons(
-            [
-                lesson("shoes", 12.0, 28.0, -0.2),
-                lesson("shoes", 16.0, 24.0, 0.2),
-                lesson("lamps", 2.0, 38.0)._replace(sale=sold_as("lamps", "app")),
-            ]
-        )
+        rows = [
+            lesson("shoes", 12.0, 28.0, -0.2),
+            lesson("shoes", 16.0, 24.0, 0.2),
+            lesson("lamps", 2.0, 38.0)._replace(sale=sold_as("lamps", "app")),
+        ]
+        model.learn_lessons(columns(rows))
     return model
 
 
