@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from models.fold.partition import PartitionState
 from models.returns import returns_book
-from models.returns.cohorts import Lesson
 from models.returns.logistic import sigmoid
+from models.returns.maturing import Lessons, sales_of
 from models.returns.return_curve import ReturnCurve, curve, learn_level, level_ratio, product_rate
 from models.returns.return_features import Sale
 from models.returns.returns import ReturnRateModel
@@ -104,15 +104,30 @@ class WaitingShop:
     def begin(self, day: int) -> None:
         """Learn the lines that expired."""
         self._day = day
-        lessons = []
-        for product, sale, returned, kept in self._waiting.pop(day - EXPIRY_DAYS, []):
+        waiting = self._waiting.pop(day - EXPIRY_DAYS, [])
+        for product, sale, returned, kept in waiting:
             sold = returned + kept
-            expected = sold * self.snapshot.rate(sale)
-            lesson = Lesson(sale, returned, sold, expected, sold, (), (returned, kept))
-            self.levels[product] = learn_level(self.levels.get(product), lesson, day)
-            lessons.append(lesson)
-        if lessons:
-            self.model.learn_lessons(lessons)
+            self.levels[product] = learn_level(
+                self.levels.get(product),
+                day,
+                sold * self.snapshot.rate(sale),
+                returned,
+                {sale.segment or "all": sold},
+            )
+        if waiting:
+            returned_units = np.array([returned for _, _, returned, _ in waiting])
+            kept_units = np.array([kept for _, _, _, kept in waiting])
+            self.model.learn_lessons(
+                Lessons(
+                    sales=sales_of([sale for _, sale, _, _ in waiting]),
+                    positives=returned_units,
+                    exposure=returned_units + kept_units,
+                    delays=[],
+                    closed=np.ones(len(waiting), dtype=np.bool_),
+                    final_returned=returned_units,
+                    final_kept=kept_units,
+                )
+            )
             self.snapshot = self.model.snapshot()
 
     def predict(self, product: int, sale: Sale) -> float:

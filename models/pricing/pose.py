@@ -1,6 +1,7 @@
 """Pose the pricing problem of one product: kernel rows from what the fold knows."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.breaker import breaker
@@ -13,7 +14,8 @@ from models.fold.partition import PartitionState
 from models.guards import guards, limits, promotions
 from models.kernel.objective import PADDING, Row, weights
 from models.prior import coldstart
-from models.returns.liability import Liability, MarkedCohort, ReturnCosts, liability, mark
+from models.returns import returns_book
+from models.returns.liability import Liability, MarkedCohort, ReturnCosts, liability
 from models.returns.return_curve import ReturnCurve, curve
 from models.returns.return_features import month_of_ms
 from models.returns.toxicity import Toxicity, toxicity
@@ -69,10 +71,18 @@ def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
     return None
 
 
-def pose(partition: PartitionState, request: Request, *, loss_leader: bool = False) -> Posed | str:
+def pose(
+    partition: PartitionState,
+    request: Request,
+    *,
+    loss_leader: bool = False,
+    marked: Mapping[str, list[MarkedCohort]] | None = None,
+) -> Posed | str:
     """Build the rows of a decision; or the reason why the product cannot be priced.
 
     A ``loss_leader`` waives the floors that the policy lets an anchor waive for its family.
+    ``marked``: what `returns_book.marked` says of several products, this one among them, at the
+    request's time.
     """
     state, entry = partition.skus[request.sku], partition.catalogue[request.sku]
     reason = blocked_reason(state, entry) or ladders.blocked_reason(partition, entry)
@@ -107,7 +117,9 @@ def pose(partition: PartitionState, request: Request, *, loss_leader: bool = Fal
     )
     full = _money_row(full, goal, cost_minor / reference)
     cases = _cases(partition, state, entry, posterior)
-    sold = _marked(partition, state, entry, request.now_ms)
+    if marked is None:
+        marked = returns_book.marked(partition, [state.sku], request.now_ms)
+    sold = marked[state.sku]
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
     bounded = _is_bounded(partition, entry, request, cooled)
     asked = promotions.present(partition, state, entry, request.now_ms)
@@ -156,14 +168,6 @@ def _is_bounded(
     """Whether a half-open breaker, its own or one above it, bounds the product's step."""
     family = partition.family_breaker(entry.family)
     return breaker.HALF_OPEN in (own.state, family.state, request.catalogue.state)
-
-
-def _marked(
-    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
-) -> list[MarkedCohort]:
-    """The product's open cohorts, and what should still come back of them."""
-    held, snapshot = partition.cohorts.get(state.sku, {}).values(), partition.return_snapshot
-    return mark(held, snapshot, state.returns, entry.category, now_ms)
 
 
 def _elastic(elasticity: float, away: float) -> float:

@@ -7,11 +7,14 @@ itself. At 60 days the cohort is closed and nothing is reserved.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, islice, repeat
 from typing import NamedTuple
 
-from models.returns import cohorts
-from models.returns.return_curve import bounded_rate, level_ratio
+import numpy as np
+
+from models.returns.maturing import Floats, sales
+from models.returns.return_curve import CURVE_EDGE, level_ratio
 from models.returns.return_delays import share_by_age
 from models.returns.returns import ReturnSnapshot
 from schemas.events import DAY_MS
@@ -66,47 +69,62 @@ class MarkedCohort(NamedTuple):
     ln_price: float
 
 
-def still_comes_back(rate: float, share: float) -> float:
+class OpenOrders(NamedTuple):
+    """One product's open cohorts, its return level and its category."""
+
+    cohorts: Collection[ReturnCohort]
+    level: ReturnLevel | None
+    category: str
+
+
+def still_comes_back(rate: Floats, share: Floats) -> Floats:
     """Probability that a unit not yet back will come, when ``share`` of returns have come.
 
-    >>> still_comes_back(0.2, 0.0), still_comes_back(0.2, 1.0)
-    (0.2, 0.0)
+    >>> still_comes_back(np.array([0.2, 0.2]), np.array([0.0, 1.0])).tolist()
+    [0.2, 0.0]
     """
-    return rate * (1.0 - share) / (1.0 - rate * share)
+    found: Floats = rate * (1.0 - share) / (1.0 - rate * share)
+    return found
 
 
 def mark(
-    open_cohorts: Iterable[ReturnCohort],
-    snapshot: ReturnSnapshot,
-    level: ReturnLevel | None,
-    category: str,
-    now_ms: int,
-) -> list[MarkedCohort]:
-    """Say of each open cohort of one product what should still come back of it.
+    products: Sequence[OpenOrders], snapshot: ReturnSnapshot, now_ms: int
+) -> list[list[MarkedCohort]]:
+    """Say of each open cohort, by product, what should still come back of it.
 
-    The orders of a cohort count as made at noon of its day.
+    The orders of a cohort count as made at noon of its day. No product sees another.
     """
-    ratio, shares = level_ratio(level), snapshot.delay_shares
-    share_of_day: dict[int, float] = {}  # segments share their days
-    marked = []
-    for cohort in open_cohorts:
-        left, day = cohort.units_left, cohort.day
-        share = share_of_day.get(day)
-        if share is None:
-            age_days = (now_ms - day * DAY_MS) / DAY_MS - NOON
-            share = share_of_day[day] = share_by_age(shares, age_days)
-        ln_price = comes_back = 0.0
-        if left > 0 and share < 1.0:
-            sold_as = cohorts.sale(cohort, category)
-            ln_price = sold_as.ln_price
-            comes_back = still_comes_back(bounded_rate(snapshot, ratio, sold_as), share)
-        marked.append(
+    held = [cohort for product in products for cohort in product.cohorts]
+    if not held:
+        return [[] for _ in products]
+    counts = [len(product.cohorts) for product in products]
+    ratios = np.repeat([level_ratio(product.level) for product in products], counts)
+    categories = chain.from_iterable(
+        repeat(product.category, count) for product, count in zip(products, counts, strict=True)
+    )
+    sold_as = sales(held, list(categories))
+    rates = np.minimum(snapshot.rates(sold_as) * ratios, 1.0 - CURVE_EDGE)
+    share_of_day: dict[int, float] = {}
+    for cohort in held:
+        if cohort.day not in share_of_day:
+            age_days = (now_ms - cohort.day * DAY_MS) / DAY_MS - NOON
+            share_of_day[cohort.day] = share_by_age(snapshot.delay_shares, age_days)
+    shares = np.array([share_of_day[cohort.day] for cohort in held])
+    expected = np.array([cohort.units_left > 0 for cohort in held]) & (shares < 1.0)
+    comes_back = np.where(expected, still_comes_back(rates, shares), 0.0)
+    ln_price = np.where(expected, sold_as.ln_price, 0.0)
+    marked = iter(
+        [
             MarkedCohort(
-                day, len(cohort.lines), cohort.sold, sum(cohort.returned), left,
-                comes_back, ln_price,
+                cohort.day, len(cohort.lines), cohort.sold, sum(cohort.returned),
+                cohort.units_left, back, price,
             )
-        )  # fmt: skip
-    return marked
+            for cohort, back, price in zip(
+                held, comes_back.tolist(), ln_price.tolist(), strict=True
+            )
+        ]
+    )  # fmt: skip
+    return [list(islice(marked, count)) for count in counts]
 
 
 def liability(marked: Iterable[MarkedCohort], costs: ReturnCosts) -> Liability:

@@ -106,12 +106,7 @@ def level_ratio(level: ReturnLevel | None) -> float:
 
 def product_rate(snapshot: ReturnSnapshot, level: ReturnLevel | None, sale: Sale) -> float:
     """Return rate of one product's sale: the pool's times the product's level, below 1."""
-    return bounded_rate(snapshot, level_ratio(level), sale)
-
-
-def bounded_rate(snapshot: ReturnSnapshot, ratio: float, sale: Sale) -> float:
-    """`product_rate` of a product whose level ratio is known."""
-    return min(snapshot.rate(sale) * ratio, 1.0 - CURVE_EDGE)
+    return min(snapshot.rate(sale) * level_ratio(level), 1.0 - CURVE_EDGE)
 
 
 def curve(

@@ -1,9 +1,11 @@
 """Where the fold keeps open return cohorts: one record per SKU, event day and segment."""
 
 import math
+from collections.abc import Sequence
 
 from models.fold.partition import PartitionState
 from models.returns import cohorts, maturing
+from models.returns.liability import MarkedCohort, OpenOrders, mark
 from models.returns.return_curve import learn_level
 from schemas.events import DAY_MS, OrderCancelled, OrderPlaced, OrderReturned
 from schemas.learned import ReturnCohort
@@ -75,6 +77,22 @@ def _find(partition: PartitionState, sku: str, line: str) -> tuple[str, ReturnCo
         if line in cohort.lines:
             return name, cohort
     return "", None
+
+
+def marked(
+    partition: PartitionState, skus: Sequence[str], now_ms: int
+) -> dict[str, list[MarkedCohort]]:
+    """The open cohorts of some products, and what should still come back of them."""
+    products = [
+        OpenOrders(
+            partition.cohorts.get(sku, {}).values(),
+            partition.skus[sku].returns,
+            partition.catalogue[sku].category,
+        )
+        for sku in skus
+    ]
+    found = mark(products, partition.return_snapshot, now_ms)
+    return dict(zip(skus, found, strict=True))
 
 
 def new_day(partition: PartitionState, day: int) -> None:

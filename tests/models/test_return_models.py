@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.returns.cohorts import give_back, new_cohort, order_line_hash, sale, sell
-from models.returns.liability import Liability, ReturnCosts, liability, mark
+from models.returns.liability import Liability, OpenOrders, ReturnCosts, liability, mark
 from models.returns.logistic import LEVEL, PosteriorLogistic, WeightPrior
 from models.returns.return_curve import curve, probability_positive, product_rate, shrunk
 from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays, share_by_age
@@ -258,7 +258,7 @@ def test_the_reserve_is_units_times_probability_times_cost() -> None:
     back = 10 * rate * (1 - share) / (1 - rate * share)
 
     def at(time_ms: int) -> Liability:
-        return liability(mark([cohort], snapshot, level, "shoes", time_ms), COSTS)
+        return liability(mark([OpenOrders([cohort], level, "shoes")], snapshot, time_ms)[0], COSTS)
 
     assert at(now_ms) == Liability(10, pytest.approx(back), round(back * (0.8 * 1_250 + 90 - 500)))
     later_ms = DAY * DAY_MS + DAY_MS // 2 + 60 * DAY_MS
@@ -297,7 +297,8 @@ def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
             at_ms, cohort, line = coming.pop(0)
             give_back(cohort, line, 1, at_ms)
             realised += 1
-        found = liability(mark(open_cohorts, snapshot, None, "shoes", now_ms), COSTS)
+        marked = mark([OpenOrders(open_cohorts, None, "shoes")], snapshot, now_ms)
+        found = liability(marked[0], COSTS)
         assert found.open_units == 6_000 - realised
         assert realised + found.expected_back_units == pytest.approx(total, abs=3.0 * sd)
         per_unit = 0.8 * 1_000 + 90 - 500
