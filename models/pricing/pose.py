@@ -12,7 +12,7 @@ from models.fold.context import Request
 from models.fold.market import RivalView, log_rival, rival_view
 from models.fold.partition import PartitionState
 from models.guards import guards, limits, promotions
-from models.kernel.objective import PADDING, Row, weights
+from models.kernel.objective import Row, weights
 from models.prior import coldstart
 from models.returns import returns_book
 from models.returns.liability import Liability, MarkedCohort, ReturnCosts, liability
@@ -103,23 +103,14 @@ def pose(
     )
     handling, source = _handling(goal, entry, cost_minor)
     horizon, stock_units = _horizon(goal, state, entry, request.now_ms)
-    market = effects_book.present(
-        partition, state, posterior, request.now_ms, horizon, log_rival(state, rivals)
-    )
-    beside = family_book.present(partition, state)
-    full = _demand_row(goal, state, posterior, rivals, returns, market, beside)
-    full = full._replace(
-        return_cost=handling / reference,
-        kept_share=entry.kept_share,
-        horizon_days=horizon,
-        stock=1.0 if stock_units is None else float(stock_units),
-        unlimited=1.0 if stock_units is None else 0.0,
-    )
-    full = _money_row(full, goal, cost_minor / reference)
+    ln_rival = log_rival(state, rivals)
+    market = effects_book.present(partition, state, posterior, request.now_ms, horizon, ln_rival)
+    demanded = _demanded(state, posterior, ln_rival, market, family_book.present(partition, state))
+    relative = cost_minor / reference, handling / reference
+    full = _row(goal, entry, demanded, ln_rival, returns, market, (horizon, stock_units), relative)
     cases = _cases(partition, state, entry, posterior)
-    if marked is None:
-        marked = returns_book.marked(partition, [state.sku], request.now_ms)
-    sold = marked[state.sku]
+    sold = (marked or returns_book.marked(partition, [state.sku], request.now_ms))[state.sku]
+    costs = ReturnCosts(reference, entry.kept_share, handling, float(cost_minor))
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
     bounded = _is_bounded(partition, entry, request, cooled)
     asked = promotions.present(partition, state, entry, request.now_ms)
@@ -143,9 +134,7 @@ def pose(
         breaker=cooled,
         bounded=bounded,
         market=market,
-        liability=liability(
-            sold, ReturnCosts(reference, entry.kept_share, handling, float(cost_minor))
-        ),
+        liability=liability(sold, costs),
         policy=policy,
         placed=partition.guards_of(entry),
         flow=toxicity(sold, state.price_move),
@@ -175,54 +164,83 @@ def _elastic(elasticity: float, away: float) -> float:
     return min(elasticity + away, max(elasticity, CASE_ELASTICITY_MAX))
 
 
-def _demand_row(
-    goal: ObjectivePolicy,
+class _Demanded(NamedTuple):
+    """Units a day at the reference price, elasticity, and the covariance of log level and it."""
+
+    per_day: float
+    elasticity: float
+    v_bb: float
+    v_be: float
+    v_ee: float
+
+
+def _demanded(
     state: SkuState,
     posterior: DemandPosterior,
-    rivals: RivalView,
-    returns: ReturnCurve,
+    ln_rival: float | None,
     market: effects_book.Present,
     beside: cross_effects.Term | None,
-) -> Row:
-    """The row's beliefs: demand, its uncertainty, the market's and partners' effects, returns."""
-    ln_rival, control = log_rival(state, rivals), _control(state)
+) -> _Demanded:
+    control = _control(state)
     forecast = demand.forecast(posterior, ln_rival, control)
     if beside is not None:
         forecast = cross_effects.beside(forecast, beside, ln_rival, control)
     orders_per_day = forecast.demand_per_day * _traffic_factor(state) * math.exp(market.log_level)
-    per_day = max(orders_per_day * demand.mean_units_per_order(posterior), DEMAND_PER_DAY_MIN)
-    return PADDING._replace(
-        demand_per_day=per_day,
-        elasticity=forecast.elasticity + market.elasticity,
-        rival_price=math.exp(log_rival(state, rivals) or 0.0),
+    return _Demanded(
+        max(orders_per_day * demand.mean_units_per_order(posterior), DEMAND_PER_DAY_MIN),
+        forecast.elasticity + market.elasticity,
+        forecast.v_bb,
+        forecast.v_be,
+        forecast.v_ee,
+    )
+
+
+def _row(
+    goal: ObjectivePolicy,
+    entry: CatalogueEntry,
+    demanded: _Demanded,
+    ln_rival: float | None,
+    returns: ReturnCurve,
+    market: effects_book.Present,
+    horizon: tuple[float, int | None],
+    costs: tuple[float, float],
+) -> Row:
+    """The row; ``costs``: of a unit and of handling its return, over the reference price."""
+    (days, stock_units), (cost, return_cost) = horizon, costs
+    price_weight, cost_weight, unit_weight = weights(goal.maximise)
+    return Row(
+        unit_cost=cost,
+        return_cost=return_cost,
+        kept_share=entry.kept_share,
+        horizon_days=days,
+        demand_per_day=demanded.per_day,
+        elasticity=demanded.elasticity,
+        rival_price=math.exp(ln_rival or 0.0),
         rival_omega=market.omega,
         rival_tau=goal.rival_threshold_log,
         demand_volatility=goal.demand_volatility,
-        target_leftover=max(goal.target_leftover_days * per_day, 1.0),
-        level_variance=forecast.v_bb,
-        level_elasticity_covariance=forecast.v_be,
-        elasticity_variance=forecast.v_ee,
+        stock=1.0 if stock_units is None else float(stock_units),
+        unlimited=1.0 if stock_units is None else 0.0,
+        holding_cost_per_day=goal.holding_cost_share_per_day * cost,
+        continuation_value=goal.continuation_value_share * cost,
+        risk_aversion=goal.risk_aversion,
+        target_leftover=max(goal.target_leftover_days * demanded.per_day, 1.0),
+        value_volatility=goal.value_volatility_per_sqrt_day,
+        level_variance=demanded.v_bb,
+        level_elasticity_covariance=demanded.v_be,
+        elasticity_variance=demanded.v_ee,
         return_min=returns.r_min,
         return_max=returns.r_max,
         return_intercept=returns.intercept,
         return_linear=0.0,
         return_log=returns.slope_log,
         return_rate_sd=returns.sd,
-    )
-
-
-def _money_row(row: Row, goal: ObjectivePolicy, cost: float) -> Row:
-    """The row's money, from the unit cost over the reference price, and the search's bounds."""
-    return row._replace(
-        unit_cost=cost,
-        holding_cost_per_day=goal.holding_cost_share_per_day * cost,
-        continuation_value=goal.continuation_value_share * cost,
-        risk_aversion=goal.risk_aversion,
-        value_volatility=goal.value_volatility_per_sqrt_day,
         exact_small_stock=1.0,
-        **weights(goal.maximise)._asdict(),
         lower=SEARCH_LOW,
-        upper=SEARCH_HIGH * max(1.0, cost / row.kept_share),
+        upper=SEARCH_HIGH * max(1.0, cost / entry.kept_share),
+        price_weight=price_weight,
+        cost_weight=cost_weight,
+        unit_weight=unit_weight,
     )
 
 
