@@ -1,10 +1,11 @@
 """What a backtest keeps of one policy's outputs on one tape partition, for the report.
 
-A `Collector` stands beside the fold: it is fed each decision and alert in tape order, and its
-`Part` is small and can be sent between processes. `series` joins the parts; what comes out does not
+A `SeriesCollector` stands beside the fold: it is fed each decision and alert in tape order, and it
+can be sent between processes. `series` joins those of all partitions; what comes out does not
 depend on how partitions were shared out.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from models.backtest.rule_book import (
     explained_days,
     ledger_lines,
 )
+from models.fold.watch import Closed
 from schemas.backtest import BreakerMove, DaySeries, ExplainedDay, LedgerLine
 from schemas.events import DAY_MS
 from schemas.outputs import Alert, PriceDecided
@@ -24,7 +26,7 @@ from schemas.outputs import Alert, PriceDecided
 MOVES_MAX = 5_000  # of breakers, a policy and partition; the first ones
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """What a collector found."""
 
     days: dict[str, dict[int, Day]]
@@ -42,7 +44,7 @@ class Series(NamedTuple):
     explained: tuple[ExplainedDay, ...]
 
 
-class Collector:
+class SeriesCollector:
     """Fed with one policy's decisions and alerts on one partition, in tape order."""
 
     def __init__(self) -> None:
@@ -62,9 +64,16 @@ class Collector:
         if len(self._moves) < MOVES_MAX and (move := move_of(alert)) is not None:
             self._moves.append(move)
 
-    def finish(self, end_ms: int) -> Part:
+    def closed(self, closed: Closed) -> None:
+        """An epoch taught: its columns say all that the report needs."""
+
+    def result(self) -> "SeriesCollector":
+        """Itself, to be sent back and given to `series`."""
+        return self
+
+    def finish(self, end_ms: int) -> _Part:
         """What was found up to the end of the whole tape, event time; the collector is done."""
-        return Part(
+        return _Part(
             self._days.finish(end_ms),
             self._rules.finish(end_ms),
             self._explained.finish(),
@@ -88,13 +97,16 @@ def move_of(alert: Alert) -> BreakerMove | None:
     )
 
 
-def series(policy: str, parts: list[Part], begin_ms: int, end_ms: int) -> Series:
+def series(
+    policy: str, collectors: Sequence[SeriesCollector], begin_ms: int, end_ms: int
+) -> Series:
     """The series of one policy over a tape from ``begin_ms`` to ``end_ms``, event time.
 
     Parameters
     ----------
-    parts : of all partitions, in their order
+    collectors : of all partitions, in their order; they are done afterwards
     """
+    parts = [collector.finish(end_ms) for collector in collectors]
     days = max((end_ms - begin_ms) / DAY_MS, 1.0)
     moves = [replace(move, policy=policy) for part in parts for move in part.moves]
     return Series(

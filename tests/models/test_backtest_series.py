@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.backtest.calibration import binned, demand_calibration, return_calibration
-from models.backtest.collector import Collector, Part, Series, move_of, series
+from models.backtest.collector import Series, SeriesCollector, move_of, series
 from models.backtest.columns import INPUTS, Decisions, Epochs, Outcomes, Products
 from models.backtest.day_book import IN_FORCE_DAYS, decided_ms
 from models.backtest.paths import path, product_series
@@ -34,15 +34,15 @@ def outputs(kernel: Kernel) -> Seen:
     return seen(engine.apply(simulated(kernel, 3, DAYS)))
 
 
-def collected(outputs: Seen, skus: set[str] | None = None) -> Part:
-    collector = Collector()
+def collected(outputs: Seen, skus: set[str] | None = None) -> SeriesCollector:
+    collector = SeriesCollector()
     for decision in outputs.decisions:
         if skus is None or decision.sku in skus:
             collector.decided(decision)
     for alert in outputs.alerts:
         if skus is None or alert.sku in skus:
             collector.alerted(alert)
-    return collector.finish(END_MS)
+    return collector.result()
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +95,9 @@ def test_levels_are_those_of_the_prices_in_force(outputs: Seen, found: Series) -
 
 def test_what_is_not_decided_any_more_leaves_the_sums(outputs: Seen) -> None:
     first = next(one for one in outputs.decisions if one.status == "published")
-    collector = Collector()
+    collector = SeriesCollector()
     collector.decided(first)
-    later = collector.finish(decided_ms(first) + 40 * DAY_MS)
-    (days,) = series("own", [later], 0, END_MS).days
+    (days,) = series("own", [collector], 0, decided_ms(first) + 40 * DAY_MS).days
     there = [value is not None for value in days.expected_profit_minor]
     assert there == [True] * IN_FORCE_DAYS
     assert days.decisions == (1,) + (0,) * (IN_FORCE_DAYS - 1)

@@ -2,6 +2,7 @@
   "use strict";
   const PRINT_WIDTH = 680;  // pixels between the margins of an A4 page
   const PRINT_ROWS_MAX = 40;
+  const PRINT_PATTERNS_MAX = 24;  // bars of a trace; hatching each of many makes a PDF huge
   const root = document.documentElement;
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const figures = read("figures");
@@ -40,7 +41,11 @@
 
   const draw = (plot) => {
     const { data, layout } = figures[plot.dataset.figure];
-    Plotly.react(plot, inked(data), dressed(layout), config);
+    const drawn = inked(data);
+    for (const trace of printing ? drawn : []) {
+      if (trace.type === "bar" && trace.x.length > PRINT_PATTERNS_MAX) delete trace.marker.pattern;
+    }
+    Plotly.react(plot, drawn, dressed(layout), config);
   };
   const shown = (plot) => plot.closest("[hidden]") === null;
   const drawAll = () => document.querySelectorAll(".plot").forEach((plot) => {
