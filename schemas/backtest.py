@@ -198,8 +198,11 @@ class SwitchbackCell(Struct, frozen=True, kw_only=True):
 class SwitchbackDesign(Struct, frozen=True, kw_only=True):
     """The test on real customers that would prove the difference.
 
-    ``effect_minor_per_day`` is the difference that it is to find with ``power``; ``refused`` says
-    why no such test fits into ``days_max``.
+    ``effect_minor_per_day`` is the difference that it is to find with ``power``, of all units
+    together, ``detectable_minor_per_day`` the smallest that it finds, ``sd_minor_per_day`` the sd
+    of its estimate; null where there is no test at all. ``refused`` says why no test fits into
+    ``days_max``. ``groups`` are the families of each unit that is not one. In the schedule pairs
+    follow each other, and an odd unit comes last.
     """
 
     currency: str
@@ -212,13 +215,14 @@ class SwitchbackDesign(Struct, frozen=True, kw_only=True):
     days_max: float
     alpha: float
     power: float
-    effect_minor_per_day: float
-    detectable_minor_per_day: float
-    sd_minor_per_day: float
+    effect_minor_per_day: float | None
+    detectable_minor_per_day: float | None
+    sd_minor_per_day: float | None
     intraclass_correlation: float | None
     schedule: tuple[SwitchbackCell, ...]
     refused: str | None
     notes: tuple[str, ...] = ()
+    groups: dict[str, tuple[str, ...]] = {}
 
 
 class Comparison(Struct, frozen=True, kw_only=True):

@@ -241,7 +241,7 @@ def _switchback(key: str, candidate: str, found: SwitchbackDesign) -> Panel:
         ("level, power", f"{percent(found.alpha)}, {percent(found.power)}"),
         ("effect to be found", f"{difference(found.effect_minor_per_day, currency)} a day"),
         ("detectable", f"{difference(found.detectable_minor_per_day, currency)} a day"),
-        ("sd of a unit's block", f"{difference(found.sd_minor_per_day, currency)} a day"),
+        ("sd of the estimate", f"{difference(found.sd_minor_per_day, currency)} a day"),
         ("intraclass correlation", "not known" if correlation is None else number(correlation, 3)),
     ]  # fmt: skip
     return Panel(
