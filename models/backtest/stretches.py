@@ -102,15 +102,17 @@ def supported(logged: Decisions, baseline: Decisions, candidate: Decisions) -> S
 
 
 def seen_by_buyers(logged: Decisions, epochs: Epochs, coin: Bools) -> Floats:
-    """Whether buyers saw the price that was drawn: 1 or 0, NaN where the tape does not say."""
+    """Whether buyers saw the price that was drawn, at noon of the stretch's first day: 1 or 0, NaN
+    where the tape does not say.
+    """
     seen = np.full(len(coin), np.nan)
     rows = np.flatnonzero(coin & logged.effective)
     if not len(rows) or not len(epochs.product):
         return seen
-    stride = int(max(logged.at_ms.max(), epochs.begin_ms.max())) + DAY_MS + 1
+    stride = int(max(logged.at_ms.max(), epochs.begin_ms.max())) + 3 * DAY_MS
     keys = epochs.product * stride + epochs.begin_ms
     order = np.argsort(keys, kind="stable")
-    at_ms = logged.at_ms[rows] + GRACE_MS
+    at_ms = _first_day(logged.at_ms[rows]) * DAY_MS + DAY_MS // 2
     place = np.searchsorted(keys[order], logged.product[rows] * stride + at_ms, side="right") - 1
     epoch = order[np.maximum(place, 0)]
     known = (place >= 0) & (epochs.product[epoch] == logged.product[rows])
@@ -140,7 +142,7 @@ def trials_of(
     family_of = np.array([names[name] for name in products.families], np.int64)
     coins = Decisions._make(column[row] for column in logged)
     days = _days(coins, epochs, len(products.skus), stretch)
-    first = -((GRACE_MS - coins.at_ms) // DAY_MS)
+    first = _first_day(coins.at_ms)
     amount = profit_minor(outcomes)
     unknown = np.isnan(amount)
     earned, gaps = (
@@ -180,6 +182,11 @@ def trials_of(
     known = np.isfinite(found.expected) & np.isfinite(found.model)
     known &= gaps.between(family, first, first + days) == 0.0
     return found.take(known & (first + days <= last))
+
+
+def _first_day(at_ms: Integers) -> Integers:
+    """The first event day that a decision has whole."""
+    return np.asarray(-((GRACE_MS - at_ms) // DAY_MS))
 
 
 def _days(coins: Decisions, epochs: Epochs, products: int, stretch: DecisionPolicy) -> Integers:
