@@ -22,7 +22,7 @@ from benchmarks.harness import machine, write_result
 from models.backtest import off_policy
 from models.backtest.columns import Decisions, Epochs, Floats, Integers, Outcomes, Products
 from models.backtest.realised import profit_minor
-from models.backtest.stretches import Trials, supported, trials_of
+from models.backtest.trials import Trials, supported, trials_of
 from models.kernel.objective import PADDING
 from models.simulator.world import World, WorldSettings, margin
 from models.simulator.world import return_rate as true_return_rate

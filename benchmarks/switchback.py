@@ -22,6 +22,7 @@ from scipy import stats
 from benchmarks.harness import machine, write_result
 from models.backtest import switchback
 from models.backtest.columns import Floats, Outcomes, Products
+from models.backtest.switchback_analysis import analyse
 from models.backtest.switchback_units import profit_by_day
 from models.simulator.world import World, WorldSettings, margin
 from schemas.backtest import SwitchbackDesign
@@ -73,9 +74,9 @@ def run(seed: int, products: int, tests: int) -> dict[str, float]:
         first_day = int(rng.integers(YEAR, 2 * YEAR - int(tested.days)))
         cells = switchback.schedule(names, tested.blocks, int(rng.integers(1 << 30)), POLICIES)
         again = replace(tested, schedule=cells)
-        null = switchback.analyse(again, catalogue, outcomes, first_day=first_day)
+        null = analyse(again, catalogue, outcomes, first_day=first_day)
         lifted = _lifted(again, outcomes, unit, size * share, first_day, names)
-        moved = switchback.analyse(again, catalogue, lifted, first_day=first_day)
+        moved = analyse(again, catalogue, lifted, first_day=first_day)
         found["false"] += not null.low_minor <= 0.0 <= null.high_minor
         found["found"] += moved.low_minor > 0.0
         found["covered"] += moved.low_minor <= effect <= moved.high_minor

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import special
 
 from models.backtest.columns import Bools, Decisions, Epochs, Floats, Integers, Outcomes, Products
-from models.backtest.stretches import Support, Trials, seen_by_buyers, supported, trials_of
+from models.backtest.trials import Support, Trials, seen_by_buyers, supported, trials_of
 from schemas.backtest import Estimate, OffPolicyValue
 from schemas.policy import DecisionPolicy
 

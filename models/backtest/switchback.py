@@ -24,22 +24,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import special
 
-from models.backtest.columns import Floats, Integers, Outcomes, Products
+from models.backtest.columns import Floats, Outcomes, Products
 from models.backtest.switchback_units import (
     Units,
-    block_means,
     pair_differences,
-    profit_by_day,
     units_of,
-    unknown_profit,
 )
-from schemas.backtest import Estimate, SwitchbackCell, SwitchbackDesign
+from schemas.backtest import Estimate, ModelValue, SwitchbackCell, SwitchbackDesign
 
 BASELINE, CANDIDATE = "baseline", "candidate"
 MEASURED_DAYS = (1, 2, 3, 5, 7, 14, 21, 28)
+DAYS_MAX = 84
 BLOCKS_MIN = 4  # both policies twice: a variance within each pair
 HISTORY_BLOCKS_MIN = 4
 HISTORY_DAYS_MAX = 364
@@ -81,13 +80,27 @@ class Shape(NamedTuple):
         return self.blocks * self.length
 
 
+def per_day(values: Sequence[ModelValue], days: float) -> tuple[Estimate, ...]:
+    """The models' differences a day, from those of ``days``."""
+    return tuple(
+        replace(
+            value.difference,
+            mean_minor=value.difference.mean_minor / days,
+            sd_minor=value.difference.sd_minor / days,
+            low_minor=value.difference.low_minor / days,
+            high_minor=value.difference.high_minor / days,
+        )
+        for value in values
+    )
+
+
 def design(
     products: Products,
     outcomes: Outcomes,
     effects: Sequence[Estimate],
     *,
-    days_max: int,
     seed: int,
+    days_max: int = DAYS_MAX,
     alpha: float = 0.05,
     power: float = 0.8,
     carry_over: CarryOver | None = None,
@@ -307,7 +320,7 @@ def _refused(currency: str, units: Units, asked: _Asked, reason: str) -> Switchb
     )
 
 
-# -- the schedule, and what came of it
+# -- the schedule
 
 
 def schedule(
@@ -325,72 +338,3 @@ def schedule(
                 for block, has in enumerate(drawn.tolist())
             ]
     return tuple(found)
-
-
-def analyse(
-    tested: SwitchbackDesign,
-    products: Products,
-    outcomes: Outcomes,
-    *,
-    first_day: int,
-    candidate: str = CANDIDATE,
-) -> Estimate:
-    """What the candidate earned more a day, by a test that ran from ``first_day`` on.
-
-    Parameters
-    ----------
-    tested : a design with its schedule
-    outcomes : what was earned, with the test's days in it; returns should be in
-    first_day : event day of the first block
-    candidate : its name in the schedule
-
-    Returns
-    -------
-    Of all units together, minor units a day, with an interval of 1 - ``alpha``. Products whose
-    profit on those days is not known are left out.
-
-    Raises
-    ------
-    ValueError : the design has no schedule
-    """
-    if not tested.schedule:
-        raise ValueError(f"the design has no schedule: {tested.refused}; expected one that fits")
-    days = (first_day, first_day + tested.blocks * int(tested.block_days))
-    names = [cell.unit for cell in tested.schedule if cell.block == 0]
-    has = np.array([cell.policy == candidate for cell in tested.schedule])
-    first = np.where(has.reshape(len(names), tested.blocks), 1.0, -1.0)[0::2]  # [pair, block]
-    unit = _unit_of(tested, names, products)
-    unit[unknown_profit(len(unit), outcomes, days)] = -1
-    difference = pair_differences(profit_by_day(outcomes, unit, len(names), days))
-    washout = int(tested.washout_days)
-    means = block_means(difference, washout, int(tested.block_days) - washout)
-    effect = 2.0 * (first * means).mean(axis=1)
-    middle = means.mean(axis=1, keepdims=True)
-    residual = means - middle - 0.5 * first * effect[:, None]
-    variance = 4.0 / tested.blocks * (residual**2).sum(axis=1) / (tested.blocks - 2)
-    total = float(variance.sum())
-    square = float(variance @ variance) * (tested.blocks - 2) / tested.blocks  # of true variances
-    freedom = total**2 * (tested.blocks - 2) / square if square > 0.0 else math.inf
-    mean, sd = float(effect.sum()), math.sqrt(total)
-    half = float(special.stdtrit(freedom, 1.0 - 0.5 * tested.alpha)) * sd
-    return Estimate(
-        currency=tested.currency,
-        mean_minor=mean,
-        sd_minor=sd,
-        low_minor=mean - half,
-        high_minor=mean + half,
-        level=1.0 - tested.alpha,
-    )
-
-
-def _unit_of(tested: SwitchbackDesign, names: Sequence[str], products: Products) -> Integers:
-    """Each product's unit [product], -1 for none."""
-    number = {
-        family: place
-        for place, name in enumerate(names)
-        for family in tested.groups.get(name, (name,))
-    }
-    mine = zip(products.families, products.currencies, strict=True)
-    return np.array(
-        [number.get(family, -1) if one == tested.currency else -1 for family, one in mine], np.int64
-    )

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from models.backtest import switchback
 from models.backtest.columns import Floats, Outcomes, Products
 from models.backtest.switchback import CarryOver
+from models.backtest.switchback_analysis import analyse
 from models.backtest.switchback_units import UNITS_MAX, units_of
 from schemas.backtest import Estimate, SwitchbackDesign
 
@@ -91,9 +92,7 @@ def test_analysis_is_exact_where_only_the_policy_differs() -> None:
     order = [int(unit) for unit in units]
     table = np.zeros((40, 10 + days))
     table[order, 10:] = profit
-    found_effect = switchback.analyse(
-        found, catalogue(40), outcomes(table), first_day=10, candidate="new"
-    )
+    found_effect = analyse(found, catalogue(40), outcomes(table), first_day=10, candidate="new")
     assert found_effect.mean_minor == pytest.approx(3.0 * np.arange(1, 41).sum(), rel=1e-9)
     assert found_effect.low_minor <= found_effect.mean_minor <= found_effect.high_minor
     assert found_effect.level == 0.95
@@ -113,7 +112,7 @@ def test_level_and_power_are_what_the_design_says() -> None:
             cells = switchback.schedule(units, found.blocks, test, NAMES)
             earned = outcomes(noisy(40, int(found.days), test, 37 * test))
             tested = replace(found, schedule=cells)
-            null = switchback.analyse(tested, products, earned, first_day=0, candidate="new")
+            null = analyse(tested, products, earned, first_day=0, candidate="new")
             false += not null.low_minor <= 0.0 <= null.high_minor
             finds += null.low_minor + effect > 0.0
     assert 6 <= false <= 34
@@ -165,7 +164,7 @@ def test_it_says_why_no_test_fits(
     assert reason in found.refused
     assert found.schedule == ()
     with pytest.raises(ValueError, match="has no schedule"):
-        switchback.analyse(found, catalogue(count), outcomes(noisy(count, days, 1)), first_day=0)
+        analyse(found, catalogue(count), outcomes(noisy(count, days, 1)), first_day=0)
 
 
 def test_what_would_do_is_what_does() -> None:
