@@ -2,9 +2,10 @@
 
 A line is ``{"topic":"orders","event":{...}}``. A record that is no JSON object, which only a test
 of bad input holds, stands there as ``{"topic":"orders","base64":"..."}``, and a null value as
-``{"topic":"orders","base64":null}``. A name that ends in ``.gz`` is compressed (``.zst`` can
-be read too). Files are read and written as streams; a file under construction is called
-``<name>.partial`` until it is whole.
+``{"topic":"orders","base64":null}``. Events may be in any order of time, as sources send them; a
+file whose first line is ``{"order":"event_time"}`` claims that none is older than one before it. A
+name that ends in ``.gz`` is compressed (``.zst`` can be read too). Files are read and written as
+streams; a file under construction is called ``<name>.partial`` until it is whole.
 """
 
 import base64
@@ -13,21 +14,23 @@ import gzip
 import io
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Literal, Self
 
 import msgspec
 import orjson
 
 from schemas.codec import NESTING_MAX, nesting
 from schemas.errors import InputError, ServiceError
-from schemas.events import SOURCE_TYPES
+from schemas.events import SOURCE_TYPES, rfc3339, time_ms
 from schemas.topics import RECORD_BYTES_MAX
 from streams.packed_files import BUFFER_BYTES, open_packed, packed_faults
 
 SourceRecord = tuple[str, bytes | None]
 
+DECLARES = b'{"order"'
 LINE_BYTES_MAX = 2 * RECORD_BYTES_MAX  # base64 needs 4/3 of the value
 
 
@@ -37,11 +40,20 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     base64: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class _Declared(msgspec.Struct, forbid_unknown_fields=True):
+    order: Literal["event_time"]
+
+
+class _Timed(msgspec.Struct):
+    event_time: datetime
+
+
 class _Keyed(msgspec.Struct, frozen=True, gc=False):
     sku: str | None = None
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
+_timed_decoder = msgspec.json.Decoder(_Timed)
 _key_decoder = msgspec.json.Decoder(_Keyed)
 
 
@@ -110,6 +122,7 @@ def read_events(
     ServiceError : the file can't be opened or read
     """
     number = 0
+    order: _InOrder | None = None
     try:
         with packed_faults(path, lambda: number + 1), open_packed(path) as (raw, lines):
             while line := lines.readline(LINE_BYTES_MAX):
@@ -120,10 +133,45 @@ def read_events(
                     raise _bad_line(
                         "line", f"{len(line)} bytes", "a line that ends; the file is cut"
                     )
-                yield parse_event_line(line)
+                if number == 1 and line.startswith(DECLARES):
+                    order = _InOrder(line)
+                    continue
+                record = parse_event_line(line)
+                if order is not None:
+                    order.check(record[1])
+                yield record
     except InputError as error:
         error.where = error.where or f"{path}:{number}"
         raise
+
+
+class _InOrder:
+    """Checks a file that claims to be in the order of event time."""
+
+    def __init__(self, line: bytes) -> None:
+        try:
+            msgspec.json.decode(line, type=_Declared)
+        except msgspec.MsgspecError as error:
+            raise _bad_line("order", line[:80].decode("utf-8", "replace"), str(error)) from error
+        self._latest = datetime.min.replace(tzinfo=UTC)
+
+    def check(self, value: bytes | None) -> None:
+        try:
+            at = _timed_decoder.decode(value or b"").event_time
+        except msgspec.MsgspecError:
+            return  # intake says what is wrong with it
+        if at < self._latest:
+            shown, latest = rfc3339(time_ms(at)), rfc3339(time_ms(self._latest))
+            raise InputError(
+                "events_out_of_order",
+                f"event_time was {shown}; expected {latest} or later, since the file claims the "
+                "order of event time.",
+                field="event_time",
+                value=shown,
+                expected=f"{latest} or later",
+                fix="Sort the events by event_time, or take the file's first line away.",
+            )
+        self._latest = at
 
 
 class EventWriter:

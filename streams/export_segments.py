@@ -27,7 +27,7 @@ from streams.packed_files import open_packed, packed_faults
 SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl.gz"}
 READ_ROWS = 4096
 SCHEMA = pa.schema([("offset", pa.int64()), ("value", pa.binary())])
-COPY_AGAIN = "Copy the folder again, then go on with --from-checkpoint."
+COPY_AGAIN = "Copy the folder again."
 
 Row = tuple[int, bytes]
 

@@ -42,7 +42,7 @@ class Export:
                 raise _unfinished(folder)
             raise InputError(
                 "no_manifest", f"the folder has no {MANIFEST}.", where=str(folder),
-                expected="a folder that pricemaker export wrote",
+                field="manifest", expected="a folder that pricemaker export wrote",
                 fix="Give the folder that holds the manifest, not one of a partition.",
             )  # fmt: skip
         self.manifest = found
@@ -178,17 +178,31 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> ExportManifest | None:
         raise ServiceError("file_unreachable", f"{error}.", where=str(path)) from error
     try:
         head = msgspec.json.decode(text, type=_Head)
-        if head.format > FORMAT or is_newer(head.version):
+        if is_newer(head.version):
             raise newer_engine(head.version, str(path))
+        if head.format > FORMAT:
+            raise _newer_format(head.format, path)
         found = msgspec.json.decode(text, type=ExportManifest)
     except msgspec.MsgspecError as error:
         raise InputError(
             "bad_manifest", f"it can't be read: {error}.", where=str(path), field="manifest",
-            fix=COPY_AGAIN,
+            expected="a manifest that pricemaker export wrote", fix=COPY_AGAIN,
         ) from error  # fmt: skip
     for log in found.tape.partitions:
         _require_whole(log, folder)
     return found
+
+
+def _newer_format(found: int, path: Path) -> InputError:
+    return InputError(
+        "newer_format",
+        f"the folder's format was {found}; this version reads up to {FORMAT}.",
+        where=str(path),
+        field="format",
+        value=found,
+        expected=f"at most {FORMAT}",
+        fix="Upgrade pricemaker.",
+    )
 
 
 class _Head(msgspec.Struct):

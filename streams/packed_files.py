@@ -63,6 +63,7 @@ def _damaged(path: Path, line: int, error: Exception) -> InputError:
         "damaged_file",
         f"the archive ends too early or is damaged ({error}).",
         where=f"{path}:{line}",
+        field="archive",
         expected="a complete archive",
-        fix="Copy or make the file again, then go on with --from-checkpoint.",
+        fix="Copy or make the file again.",
     )

@@ -14,7 +14,7 @@ from streams.tape_builder import Placed
 SOURCE_FAULTS = ("tape_jump", "torn_tape")  # a worker stops for them; here the source is bad
 ENGINE_CHANGED = b'"engine_changed"'
 PROGRAM = "pricemaker"
-MEND = "Make or copy the tape again, then go on with --from-checkpoint."
+MEND = "Copy or make the tape again."
 
 
 class _Typed(msgspec.Struct):

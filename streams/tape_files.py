@@ -85,7 +85,7 @@ def _bad_line(error: EngineError, where: str, line: bytes) -> InputError:
         field="line",
         value=error.value,
         expected='{"tape":{...},"source":{...},"event":{...}} on one line',
-        fix="Copy or make the file again, then go on with --from-checkpoint.",
+        fix="Copy or make the file again.",
     )
 
 
@@ -99,7 +99,7 @@ def jump(partition: int, offset: int, expected: int, where: str) -> InputError:
         field="offset",
         value=offset,
         expected=str(expected),
-        fix="Copy or make the tape again, then go on with --from-checkpoint.",
+        fix="Copy or make the tape again.",
     )
 
 
