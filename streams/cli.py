@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "Write a tape to a folder, to keep, replay and verify.",
     "train": "Learn from a tape, and publish what was learned.",
     "backtest": "Compare what other policies would have priced on a recorded tape.",
+    "report": "Draw a saved backtest as an HTML page again.",
     "verify": "Check published decisions against a replay of their tape.",
     "prices": "Follow the price decisions.",
     "explain": "Show how a price came about.",

@@ -55,7 +55,7 @@ def write_report(report: BacktestReport, path: Path) -> None:
 def report_page(report: BacktestReport) -> str:
     """The page's text."""
     baseline = report.run.baseline
-    inks = ink.of_policies(tuple(one.name for one in report.policies), baseline)
+    inks = ink.of_policies(_names(report), baseline)
     sections = [
         _policies(report),
         prices.section(report, inks),
@@ -77,6 +77,13 @@ def report_page(report: BacktestReport) -> str:
               "grid": ink.GRID, "accent": ink.BASELINE, "more": ink.MORE, "less": ink.LESS},
         plotly=_script(get_plotlyjs()),
     )  # fmt: skip
+
+
+def _names(report: BacktestReport) -> tuple[str, ...]:
+    """All policies that are drawn, in their order."""
+    drawn = [one.policy for one in (*report.days, *report.ledger)]
+    prices = [name for one in report.products for name in one.prices]
+    return tuple(dict.fromkeys([*(one.name for one in report.policies), *drawn, *prices]))
 
 
 def _title(report: BacktestReport) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from schemas.backtest import BacktestReport
 from schemas.errors import ServiceError
+from streams.cli import cli
 from streams.report import ink
 from streams.report.page import report_page, write_report
 from streams.report.parts import ROWS_SHOWN, table
@@ -183,6 +185,36 @@ def contrast(one: str, other: str) -> float:
 
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_the_command_draws_a_saved_document_again(tmp_path: Path) -> None:
+    report = sample_report(days=5, products=1)
+    saved, page = tmp_path / "backtest.json", tmp_path / "page.html"
+    saved.write_bytes(msgspec.json.encode(report))
+    arguments = ["report", str(saved), "--html", str(page), "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert page.read_text(encoding="utf-8") == report_page(report)
+    assert json.loads(result.stdout) == {
+        "html": str(page), "bytes": page.stat().st_size, "candidates": [BOLD, "careful"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [(b"{}", "not_a_backtest"), (b"\xff", "not_a_backtest"), (None, None)]
+)
+def test_what_is_no_backtest_is_refused(
+    tmp_path: Path, text: bytes | None, code: str | None
+) -> None:
+    saved = tmp_path / "backtest.json"
+    if text is not None:
+        saved.write_bytes(text)
+    arguments = ["report", str(saved), "--html", str(tmp_path / "page.html"), "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    error = json.loads(result.stderr)
+    assert (error["code"], error["where"]) == (code or "file_unreachable", str(saved))
+    assert result.exit_code == (3 if code else 4)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_it_is_written_whole_or_the_error_says_where(tmp_path: Path) -> None:
