@@ -79,7 +79,8 @@ class Year:
     def _sell(self, event: OrderPlaced, day: int) -> None:
         state = self.partition.skus[event.sku]
         category = self.partition.catalogue[event.sku].category
-        returns_book.sold(self.partition, state, event)
+        line = returns_book.line_of(self.partition, event)
+        returns_book.sold(self.partition, state, event, line)
         reference = state.reference_price_minor
         if reference is None:
             return

@@ -81,7 +81,9 @@ class Shop:
                 order_id=str(self._orders), line_id="1", quantity=1, unit_price_minor=price_minor,
                 segment=sale.segment or "all",
             )  # fmt: skip
-            returns_book.sold(self.partition, state, order)
+            returns_book.sold(
+                self.partition, state, order, returns_book.line_of(self.partition, order)
+            )
             if came:
                 then = at + timedelta(days=float(delay))
                 event = OrderReturned(

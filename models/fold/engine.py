@@ -154,7 +154,8 @@ class PartitionEngine:
 
         Parameters
         ----------
-        with_state : False leaves ``Batch.state`` empty, for replays that keep no checkpoint
+        with_state : False leaves ``Batch.state`` empty and forgets what changed, for replays: a
+            checkpoint of theirs holds all records, and a list of changes would grow with the tape
 
         Raises
         ------
@@ -175,6 +176,7 @@ class PartitionEngine:
             if found.output.topic == topics.PRICES.name:
                 self.state.chain(found.output.value)
         state = self.state.take_changed() if with_state else []
+        self.state.dirty.clear()
         return Batch([found.output for found in placed], state, self.position)
 
     def _fold(self, offset: int, value: bytes) -> None:

@@ -34,9 +34,10 @@ def order_placed(
 ) -> None:
     """One order line: it counts in the open epoch and enters its return cohort."""
     require_currency(entry, event.currency)
-    if returns_book.has_line(context.partition, event):
+    line = returns_book.line_of(context.partition, event)
+    if returns_book.has_line(line, event.quantity):
         raise Refused("duplicate_line", "line_id", event.line_id, "an order line not seen before")
-    ordered_ms = event.event_time_ms
+    ordered_ms = line.ordered_ms
     posterior, opened = state.posterior, state.epoch
     counted = None
     if posterior is not None and opened is not None:
@@ -56,7 +57,7 @@ def order_placed(
         count_on(context.partition, state, context.now_ms)
         if counted.orders % FAST_SALES_LOOK_EVERY == 0:
             _look_at_rate_of_sale(context, state, entry)
-    returns_book.sold(context.partition, state, event)
+    returns_book.sold(context.partition, state, event, line)
 
 
 def _look_at_rate_of_sale(context: Context, state: SkuState, entry: CatalogueEntry) -> None:

@@ -104,26 +104,26 @@ def mark(
     )
     sold_as = sales(held, list(categories))
     rates = np.minimum(snapshot.rates(sold_as) * ratios, 1.0 - CURVE_EDGE)
-    share_of_day: dict[int, float] = {}
-    for cohort in held:
-        if cohort.day not in share_of_day:
-            age_days = (now_ms - cohort.day * DAY_MS) / DAY_MS - NOON
-            share_of_day[cohort.day] = share_by_age(snapshot.delay_shares, age_days)
-    shares = np.array([share_of_day[cohort.day] for cohort in held])
-    expected = np.array([cohort.units_left > 0 for cohort in held]) & (shares < 1.0)
+    days = [cohort.day for cohort in held]
+    left = [cohort.units_left for cohort in held]
+    share_of_day = {
+        day: share_by_age(snapshot.delay_shares, (now_ms - day * DAY_MS) / DAY_MS - NOON)
+        for day in dict.fromkeys(days)
+    }
+    shares = np.array([share_of_day[day] for day in days])
+    expected = (np.array(left) > 0) & (shares < 1.0)
     comes_back = np.where(expected, still_comes_back(rates, shares), 0.0)
     ln_price = np.where(expected, sold_as.ln_price, 0.0)
-    marked = iter(
-        [
-            MarkedCohort(
-                cohort.day, len(cohort.lines), cohort.sold, sum(cohort.returned),
-                cohort.units_left, back, price,
-            )
-            for cohort, back, price in zip(
-                held, comes_back.tolist(), ln_price.tolist(), strict=True
-            )
-        ]
-    )  # fmt: skip
+    marked = map(
+        MarkedCohort,
+        days,
+        [len(cohort.lines) for cohort in held],
+        [cohort.sold for cohort in held],
+        [sum(cohort.returned) for cohort in held],
+        left,
+        comes_back.tolist(),
+        ln_price.tolist(),
+    )
     return [list(islice(marked, count)) for count in counts]
 
 

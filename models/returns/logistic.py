@@ -70,6 +70,7 @@ class PosteriorLogistic:
         self._glm._weights = VectorDict({name: priors[name].mean for name in dense})
         self._variances = {name: priors[name].variance for name in dense}
         self._cross = dict.fromkeys(_pairs(dense), 0.0)
+        self._known_limits: dict[str, tuple[str, float, float]] = {}
 
     def __len__(self) -> int:
         return len(self._variances)
@@ -119,7 +120,7 @@ class PosteriorLogistic:
                 prior = self._prior(name)
                 self._variances[name] = prior.variance
                 self._glm._weights[name] = prior.mean
-        limits = [(name, *self._limits(name)) for name in row]
+        limits = [self._limits(name) for name in row]
         weight, left = abs(positives) + abs(negatives), 1.0
         while weight > 0.0 and left > 0.0:
             along = self._along(row)
@@ -138,10 +139,14 @@ class PosteriorLogistic:
             self._narrow(row, along, information * gain)
             left -= share
 
-    def _limits(self, name: str) -> tuple[float, float]:
-        """A weight's prior mean, and how far it may go from there."""
-        prior = self._prior(name)
-        return prior.mean, MEAN_LIMIT_SDS * math.sqrt(prior.variance)
+    def _limits(self, name: str) -> tuple[str, float, float]:
+        """A weight, its prior mean, and how far it may go from there."""
+        found = self._known_limits.get(name)
+        if found is None:
+            prior = self._prior(name)
+            far = MEAN_LIMIT_SDS * math.sqrt(prior.variance)
+            found = self._known_limits[name] = name, prior.mean, far
+        return found
 
     def _limit(self, limits: list[tuple[str, float, float]]) -> None:
         weights = self._glm._weights

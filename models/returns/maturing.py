@@ -78,24 +78,23 @@ def sales_of(rows: Sequence[Sale]) -> Sales:
 def sales(open_cohorts: Sequence[ReturnCohort], categories: Sequence[str]) -> Sales:
     """`models.returns.cohorts.sale` of each cohort, with the category of its product."""
     places: dict[Kind, int] = {}
+    months = {day: month_of_day(day) for day in {cohort.day: None for cohort in open_cohorts}}
     kind = [
-        places.setdefault((category, cohort.segment, month_of_day(cohort.day)), len(places))
+        places.setdefault((category, cohort.segment, months[cohort.day]), len(places))
         for cohort, category in zip(open_cohorts, categories, strict=True)
     ]
-    sold, price, rival_sold, rival = (
-        np.array(
-            [(c.sold, c.ln_price_sum, c.rival_sold, c.ln_rival_sum) for c in open_cohorts],
-            dtype=np.float64,
-        )
-        .reshape(-1, 4)
-        .T
-    )
-    with_rival = rival_sold > 0.5 * sold
+    sold = np.array([cohort.sold for cohort in open_cohorts], dtype=np.float64)
+    price = np.array([cohort.ln_price_sum for cohort in open_cohorts], dtype=np.float64)
+    rival_sold = np.array([cohort.rival_sold for cohort in open_cohorts], dtype=np.float64)
+    ln_rival = np.full_like(sold, np.nan)
+    if rival_sold.any():
+        rival = np.array([cohort.ln_rival_sum for cohort in open_cohorts], dtype=np.float64)
+        np.divide(rival, rival_sold, out=ln_rival, where=rival_sold > 0.5 * sold)
     return Sales(
         kinds=list(places),
         kind=np.array(kind, dtype=np.intp),
         ln_price=np.divide(price, sold, out=np.zeros_like(sold), where=sold > 0.0),
-        ln_rival=np.divide(rival, rival_sold, out=np.full_like(sold, np.nan), where=with_rival),
+        ln_rival=ln_rival,
     )
 
 

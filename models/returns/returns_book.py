@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from models.fold.partition import PartitionState
 from models.returns import cohorts, maturing
@@ -12,40 +13,62 @@ from schemas.learned import ReturnCohort
 from schemas.state import SkuState
 
 
-def has_line(partition: PartitionState, event: OrderPlaced) -> bool:
+class Line(NamedTuple):
+    """An order line: its event time, its hash, and the cohort that it belongs to, by name.
+
+    ``cohort`` is None before the first line of its product, day and segment.
+    """
+
+    ordered_ms: int
+    line: str
+    name: str
+    cohort: ReturnCohort | None
+
+
+def line_of(partition: PartitionState, event: OrderPlaced) -> Line:
+    """Where an order line belongs."""
+    ordered_ms = event.event_time_ms
+    name = f"{ordered_ms // DAY_MS}/{event.segment}"
+    named = partition.cohorts.get(event.sku)
+    line = cohorts.order_line_hash(event.order_id, event.line_id)
+    return Line(ordered_ms, line, name, None if named is None else named.get(name))
+
+
+def has_line(found: Line, units: int) -> bool:
     """Whether this very line (same time, same quantity) is in its cohort already.
 
     A source that sends an order again under a new event id is found so, as long as the cohort is
     open; further units of a line come at another time or in another quantity.
     """
-    ordered_ms = event.event_time_ms
-    name = f"{ordered_ms // DAY_MS}/{event.segment}"
-    cohort = partition.cohorts.get(event.sku, {}).get(name)
-    if cohort is None:
+    if found.cohort is None:
         return False
-    known = cohort.lines.get(cohorts.order_line_hash(event.order_id, event.line_id))
-    return known is not None and (known[0], known[2]) == (event.quantity, ordered_ms % DAY_MS)
+    known = found.cohort.lines.get(found.line)
+    return known is not None and (known[0], known[2]) == (units, found.ordered_ms % DAY_MS)
 
 
-def sold(partition: PartitionState, state: SkuState, event: OrderPlaced) -> None:
+def sold(partition: PartitionState, state: SkuState, event: OrderPlaced, found: Line) -> None:
     """Put an order line into the cohort of its event day; not while no reference price is known."""
     if state.reference_price_minor is None:
         return
-    ordered_ms = event.event_time_ms
-    name = f"{ordered_ms // DAY_MS}/{event.segment}"
-    cohort = partition.cohorts.get(state.sku, {}).get(name)
+    cohort = found.cohort
     if cohort is None:
-        cohort = cohorts.new_cohort(state.sku, event.segment, ordered_ms)
-    line = cohorts.order_line_hash(event.order_id, event.line_id)
+        cohort = cohorts.new_cohort(state.sku, event.segment, found.ordered_ms)
     ln_price = math.log(event.unit_price_minor / state.reference_price_minor)
     opened = state.epoch  # its rival price is the robust one, to within its 3 %
     ln_rival = None if opened is None or opened.ln_rival is None else opened.ln_rival - ln_price
-    today = partition.manifest.returns_day
     kept = cohorts.sell(
-        cohort, line, event.quantity, ln_price, ordered_ms, ln_rival=ln_rival, today=today
+        cohort,
+        found.line,
+        event.quantity,
+        ln_price,
+        found.ordered_ms,
+        ln_rival=ln_rival,
+        today=partition.manifest.returns_day,
     )
-    if kept == "tracked":
-        partition.put_cohort(name, cohort)
+    if kept == "tracked" and found.cohort is None:
+        partition.put_cohort(found.name, cohort)
+    elif kept == "tracked":
+        partition.touch(f"cohort/{state.sku}/{found.name}")
 
 
 def cancelled(
