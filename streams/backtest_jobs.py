@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.backtest.collect import Activity, Collector, Columns, Observer
+from models.backtest.collector import SeriesCollector
 from models.backtest.edits import Candidate, Rewriter
 from models.fold.control_events import decide_all_anew
 from models.fold.engine import PartitionEngine
@@ -22,8 +23,8 @@ from streams.tape_selection import tick_ms
 BATCH_RECORDS = 2000
 BASELINE = 0  # the candidate that history published
 
-ObserverMaker = Callable[[Candidate, PartitionEngine], Observer]
-OBSERVERS: dict[str, ObserverMaker] = {}
+SERIES = "series"
+OBSERVERS: dict[str, Callable[[], Observer]] = {SERIES: SeriesCollector}
 """Parts of the report that read along: by name, made for each fold."""
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(tuple[Any, ...])
@@ -49,6 +50,7 @@ class Folded(NamedTuple):
     activity: Activity
     products: int
     products_priced: int
+    policy: str  # the text that the tape ended with
     policy_sha256: str
     prior_sha256: str
     decisions_sha256: str
@@ -101,6 +103,7 @@ def fold(job: Job) -> Folded:
         activity=collector.activity,
         products=len(state.skus),
         products_priced=sum(sku.published_minor is not None for sku in state.skus.values()),
+        policy=state.policy_text,
         policy_sha256=state.policy_sha256,
         prior_sha256=state.prior_sha256,
         decisions_sha256=state.manifest.decisions_sha256,
@@ -168,7 +171,7 @@ def _collector(engine: PartitionEngine, job: Job) -> tuple[Collector, dict[str, 
     def chosen(entry: CatalogueEntry) -> bool:
         return skus is None or entry.sku in skus
 
-    observers = {name: make(job.candidate, engine) for name, make in OBSERVERS.items()}
+    observers = {name: make() for name, make in OBSERVERS.items()}
     collector = Collector(
         engine.state,
         chosen,

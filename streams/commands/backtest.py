@@ -50,6 +50,11 @@ from streams.tape_selection import SourceSpec
 @click.option(
     "--processes", type=click.IntRange(1, 256), help="Folds at a time.  [default: one a core]"
 )
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report as one HTML file that opens from disk.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of estimates.")
 @bootstrap_option
 @command_options()
@@ -66,6 +71,7 @@ def command(
     skus: tuple[str, ...],
     families: tuple[str, ...],
     processes: int | None,
+    html: Path | None,
     seed: int,
 ) -> None:
     """Fold a tape under other policies beside its own, and compare.
@@ -97,4 +103,8 @@ def command(
     )
     with progress_bar(output, f"folding {Path(spec.source).name}") as advance:
         report = backtest(asked, settings, advance)
+    if html is not None:
+        from streams.report.page import write_report
+
+        write_report(report, html)
     output.document(msgspec.to_builtins(report), backtest_text(report))
