@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.backtest import off_policy
+from models.backtest import off_policy, policy_value
 from models.backtest.calibration import demand_calibration, return_calibration
 from models.backtest.collect import Activity, Columns, profits_per_day_minor
 from models.backtest.columns import Decisions, Integers
@@ -18,13 +18,18 @@ from schemas.policy import DecisionPolicy
 
 
 class Beside(NamedTuple):
-    """A candidate beside the baseline, and how often what happened in both."""
+    """A candidate beside the baseline, how often what happened in both, and the stretch of event
+    time that is valued.
+    """
 
     name: str
     baseline: Columns
     candidate: Columns
     activity: tuple[Activity, Activity]
     stretch: DecisionPolicy  # of the policy that history ended with
+    from_ms: int
+    to_ms: int
+    seed: int
 
 
 class Evaluated(NamedTuple):
@@ -41,7 +46,16 @@ def evaluated(beside: Beside, kernel: Kernel) -> Evaluated:
     comparison = Comparison(
         candidate=beside.name,
         differences=differences(found, baseline, candidate, beside.activity),
-        model=(),
+        model=policy_value.compare(
+            baseline.products,
+            baseline.decisions,
+            candidate.decisions,
+            baseline.epochs,
+            baseline.outcomes,
+            from_ms=beside.from_ms,
+            to_ms=beside.to_ms,
+            seed=beside.seed,
+        ),
         off_policy=off_policy.compare(
             baseline.products,
             baseline.decisions,

@@ -85,7 +85,7 @@ def fold(job: Job) -> Folded:
     engine = PartitionEngine.new(job.partition, kernel())
     engine.state.manifest.position = job.first_offset - 1
     rewriter = Rewriter(job.candidate)
-    prepare(engine, job)
+    prepare(engine, job.candidate)
     collector, observers = _collector(engine, job)
     with ShownLog(job.folder, job.partition, write=job.number == BASELINE) as log:
         if job.number != BASELINE:
@@ -113,12 +113,12 @@ def fold(job: Job) -> Folded:
     )
 
 
-def prepare(engine: PartitionEngine, job: Job) -> None:
+def prepare(engine: PartitionEngine, candidate: Candidate) -> None:
     """Put in force what holds before the first record: a candidate's policy and prior.
 
     A rule of a scope has no place in the defaults that hold before the first policy.
     """
-    candidate, state = job.candidate, engine.state
+    state = engine.state
     if candidate.policy is None:
         everywhere = tuple(rule for rule in candidate.rules if rule.is_plain)
         candidate = candidate._replace(rules=everywhere)

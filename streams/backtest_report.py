@@ -55,7 +55,10 @@ def report_of(
         _require_place(candidate, _of(folded, number))
         theirs = _columns(folder, folded, number, baseline.products.skus)
         both = (activity[BASELINE], activity[number])
-        beside = Beside(candidate.name, baseline, theirs, both, stretch)
+        begins_ms = candidate.switch_ms or laid.first_ms or 0
+        beside = Beside(
+            candidate.name, baseline, theirs, both, stretch, begins_ms, laid.last_ms or 0, seed
+        )
         found.append(evaluated(beside, kernel))
     most = MostAtStake(baseline, found)
     runs, drawn = [], []

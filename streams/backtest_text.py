@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from schemas.backtest import BacktestReport, Comparison, Count, Difference
+from schemas.bisection import Bisection, Cause
 from streams.amounts import money, signed
 
 SHOWN = 5
@@ -83,3 +84,32 @@ def _line(one: Difference) -> str:
         f"{one.sku} {prices[0]} -> {prices[1]} from {one.from_time[:16]} to {one.to_time[:16]}"
         f"{worth} at {one.tape}"
     )
+
+
+def bisection_text(found: Bisection) -> str:
+    """What caused a decision, in words."""
+    sides = ("baseline", "candidate") if found.question == "rules" else ("before", "decided")
+    lines = [f"{found.sku} at {found.tape}"]
+    for side, decision in zip(sides, (found.before, found.after), strict=True):
+        if decision is not None:
+            price = money(decision.price_minor, found.currency)
+            lines.append(
+                f"  {side}: {price}, {decision.status} at {decision.at} "
+                f"({'; '.join(decision.reasons)})"
+            )
+    lines += [found.told]
+    lines += [f"  {_cause_line(cause, found.currency)}" for cause in found.causes]
+    least = "none of them can be left out" if found.proved else "fewer may do: probes ran out"
+    lines.append(f"{len(found.causes)} of {found.tried} changes; {least}; {found.probes} probes")
+    return "\n".join(lines)
+
+
+def _cause_line(cause: Cause, currency: str) -> str:
+    words = cause.name
+    if cause.kind == "rule":
+        words = f"{cause.name}: {cause.before} -> {cause.after}"
+    if cause.tape is not None:
+        words += f" at {cause.tape}"
+    if cause.without_minor is not None:
+        words += f"; without it {money(cause.without_minor, currency)}"
+    return words

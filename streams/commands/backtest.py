@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,6 +16,9 @@ from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
 from streams.tape_selection import SourceSpec
+
+if TYPE_CHECKING:  # the engine brings JAX, which takes seconds to load
+    from models.backtest.edits import Candidate
 
 
 @click.command("backtest")
@@ -55,6 +59,13 @@ from streams.tape_selection import SourceSpec
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the report as one HTML file that opens from disk.",
 )
+@click.option(
+    "--bisect",
+    "decision",
+    metavar="DECISION",
+    help="Find what caused a decision, by its price_id or as SKU@TIME: which of the one "
+    "candidate's changes, or without a candidate which events.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of estimates.")
 @bootstrap_option
 @command_options()
@@ -72,6 +83,7 @@ def command(
     families: tuple[str, ...],
     processes: int | None,
     html: Path | None,
+    decision: str | None,
     seed: int,
 ) -> None:
     """Fold a tape under other policies beside its own, and compare.
@@ -87,12 +99,15 @@ def command(
 
     switch_ms = None if switch_at is None else time_ms(switch_at.replace(tzinfo=UTC))
     candidates = candidates_of(policies, rules, priors, edits, switch_ms, AS_PUBLISHED)
+    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    if decision is not None:
+        _bisect(output, spec, decision, candidates, settings)
+        return
     if not candidates:
         raise ConfigError(
             "no_candidate", "there is nothing to compare with the tape's own policies.",
             field="--policy", expected="--policy, --set, --prior or --edit",
         )  # fmt: skip
-    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     asked = Asked(
         spec=spec,
         candidates=candidates,
@@ -108,3 +123,23 @@ def command(
 
         write_report(report, html)
     output.document(msgspec.to_builtins(report), backtest_text(report))
+
+
+def _bisect(
+    output: Output,
+    spec: SourceSpec,
+    decision: str,
+    candidates: "tuple[Candidate, ...]",
+    settings: Any,
+) -> None:
+    from streams.backtest_text import bisection_text
+    from streams.bisection import bisect
+
+    if len(candidates) > 1:
+        raise ConfigError(
+            "one_candidate", "--bisect compares with one candidate.", field="--bisect",
+            value=len(candidates), expected="at most one candidate",
+        )  # fmt: skip
+    with progress_bar(output, f"bisecting {decision}") as advance:
+        found = bisect(spec, decision, candidates[0] if candidates else None, settings, advance)
+    output.document(msgspec.to_builtins(found), bisection_text(found))
