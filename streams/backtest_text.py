@@ -3,7 +3,14 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from schemas.backtest import BacktestReport, Comparison, Count, Difference
+from schemas.backtest import (
+    BacktestReport,
+    Comparison,
+    Count,
+    Difference,
+    Estimate,
+    OffPolicyValue,
+)
 from schemas.bisection import Bisection, Cause
 from streams.amounts import money, signed
 
@@ -54,19 +61,31 @@ def _comparison(found: Comparison, baseline: str) -> list[RenderableType]:
     ):  # fmt: skip
         if counts:
             parts.append(f"  {name}: {_counts(counts)}")
-    for value in found.model:
-        estimate = value.difference
-        parts.append(
-            f"  model: {signed(estimate.mean_minor, value.currency)} "
-            f"({estimate.level:.0%} {signed(estimate.low_minor, value.currency)} to "
-            f"{signed(estimate.high_minor, value.currency)})"
-        )
+    parts += [f"  model: {_estimate(value.difference)}" for value in found.model]
+    parts += [f"  off-policy, {_off_policy(value)}" for value in found.off_policy]
+    parts += [f"  closed loop, a day: {_estimate(one.difference_per_day)}"
+              for one in found.closed_loop]  # fmt: skip
     if differences.first_divergence is not None:
         parts.append(f"  first: {_line(differences.first_divergence)}")
     if differences.largest:
         parts.append("  most at stake by the model:")
         parts += [f"    {_line(one)}" for one in differences.largest[:SHOWN]]
     return parts
+
+
+def _estimate(found: Estimate) -> str:
+    mean, low, high = (
+        signed(minor, found.currency)
+        for minor in (found.mean_minor, found.low_minor, found.high_minor)
+    )
+    return f"{mean} {found.currency} ({found.level:.0%}: {low} to {high})"
+
+
+def _off_policy(found: OffPolicyValue) -> str:
+    if found.estimate is None:
+        return f"{found.currency}: none, {found.refused}"
+    size = f"effective sample {found.effective_sample_size:,.0f}"
+    return f"{found.estimator}: {_estimate(found.estimate)}, {size}"
 
 
 def _counts(counts: tuple[Count, ...]) -> str:

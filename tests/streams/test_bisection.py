@@ -43,9 +43,9 @@ def _events() -> list[tuple[str, dict[str, Any]]]:
     ]
     for day in range(1, 6):
         for rival, price in (("rival-1", 990), ("rival-2", 1000)):
-            moved = 700 if (day, rival) == (4, "rival-2") else price
+            moved = 400 if (day, rival) == (4, "rival-2") else price
             if day > 4 and rival == "rival-2":
-                moved = 700
+                moved = 400
             found.append(
                 (
                     "competitor-prices",
@@ -86,7 +86,7 @@ def test_one_rivals_price_is_found(shop: Path) -> None:
     assert "trigger: rival price" in found.after.reasons
     (cause,) = found.causes
     assert cause.name == (
-        "rival-2-4: competitor_price_observed, sku A, competitor rival-2, price_minor 700"
+        "rival-2-4: competitor_price_observed, sku A, competitor rival-2, price_minor 400"
     )
     assert cause.tape == found.tape
     assert found.proved
@@ -103,7 +103,7 @@ def test_one_guard_of_many_changed_rules_is_found(shop: Path) -> None:
     assert cause.without_minor == found.before.price_minor
     assert found.after.price_minor == 910  # 500 / (1 - 0.45), up to a whole minor unit
     assert found.proved
-    assert found.tried == 5
+    assert found.tried == 8  # also those that differ from the defaults before the first policy
 
 
 def test_an_edit_is_found_among_rules(shop: Path) -> None:
