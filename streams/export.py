@@ -26,7 +26,7 @@ from streams.export_writer import (
 )
 from streams.exports import latest_manifest
 from streams.kafka_settings import topic_name
-from streams.reader import log_range, opened, read_range, read_to_end, require_partitions
+from streams.reader import log_range, opened, read_to_end, require_partitions, stream_range
 from streams.tape_builder import Placed
 from streams.tape_faults import ENGINE_CHANGED, PROGRAM, decoded
 from streams.tape_selection import KAFKA, SourceSpec
@@ -75,6 +75,7 @@ class Exporter:
     ----------
     decisions : export the topic ``prices`` too; Kafka alone has it
     checkpoint : a saved state to keep beside the tape
+    state : keep the worker's own state beside it, as a checkpoint; Kafka alone has it
     """
 
     def __init__(
@@ -86,15 +87,21 @@ class Exporter:
         *,
         decisions: bool,
         checkpoint: Path | None,
+        state: bool,
     ) -> None:
         if decisions and spec.source != KAFKA:
             raise ConfigError(
                 "decisions_need_kafka", "--decisions needs SOURCE kafka.", field="--decisions",
                 fix="Write a replay's decisions with pricemaker replay SOURCE --out FILE.",
             )  # fmt: skip
+        if state and (spec.source != KAFKA or checkpoint is not None):
+            raise ConfigError(
+                "state_needs_kafka", "--state needs SOURCE kafka, and no --checkpoint.",
+                field="--state", fix="Write a replay's state with --checkpoint FILE.",
+            )  # fmt: skip
         self._settings, self._spec, self._folder = settings, spec, folder
         self._encoding, self._with_decisions = encoding, decisions
-        self._checkpoint = checkpoint
+        self._checkpoint, self._with_state = checkpoint, state
         self._before = latest_manifest(folder)
         self._engines: dict[str, None] = {}
         self._changes: list[EngineChange] = []
@@ -114,6 +121,7 @@ class Exporter:
         drop_partials(self._folder)
         # First what is decided, then decisions, then the tape: so all of it is in what follows.
         decided = committed_positions(self._settings) if self._with_decisions else None
+        checkpoint = self._stored_checkpoint()
         prices = self._prices_writer()
         if prices is not None:
             for placed in prices_records(self._settings, prices.after):
@@ -124,7 +132,7 @@ class Exporter:
         manifest = msgspec.structs.replace(
             self._manifest(tape, prices, source),
             decided=decided or (self._before or _Nothing()).decided,
-            checkpoint=self._stored_checkpoint(),
+            checkpoint=checkpoint,
         )
         write_manifest(self._folder, manifest, finished=True)
         return self._summary(manifest, tape, prices, time.perf_counter() - started)
@@ -219,17 +227,33 @@ class Exporter:
         )
 
     def _stored_checkpoint(self) -> Checkpoint | None:
+        path = self._folder / CHECKPOINT
+        if self._with_state:
+            positions = self._store_state(path)
+            return _checkpoint(path, positions)
         if self._checkpoint is None:
             return (self._before or _Nothing()).checkpoint
-        path = self._folder / CHECKPOINT
         partial = path.with_name(path.name + PARTIAL)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._checkpoint, partial)
             sync(partial)
             partial.replace(path)
         except OSError as error:
             raise unwritable(error, path) from error
-        return Checkpoint(file=CHECKPOINT, bytes=path.stat().st_size, sha256=file_sha256(path))
+        return _checkpoint(path, None)
+
+    def _store_state(self, path: Path) -> dict[str, int]:
+        # Only here is the engine needed: it brings JAX, which takes seconds to load.
+        from streams.checkpoints import section, write_checkpoint
+        from streams.engine_states import load_engines
+        from streams.engines import warm_kernel
+
+        kernel = warm_kernel(self._settings.engine.compilation_cache_dir)
+        engines = load_engines(KAFKA, self._settings, kernel)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(path, kernel.fingerprint, len(engines), map(section, engines))
+        return {str(engine.partition): engine.position for engine in engines}
 
     def _summary(
         self, manifest: ExportManifest, tape: LogWriter, prices: LogWriter | None, seconds: float
@@ -252,6 +276,12 @@ class Exporter:
             seconds=round(seconds, 3),
             records_per_second=round(written / seconds, 1),
         )
+
+
+def _checkpoint(path: Path, positions: dict[str, int] | None) -> Checkpoint:
+    return Checkpoint(
+        file=path.name, bytes=path.stat().st_size, sha256=file_sha256(path), positions=positions
+    )
 
 
 def committed_positions(settings: Any) -> dict[str, int]:
@@ -285,7 +315,5 @@ def prices_records(settings: Any, after: dict[int, int]) -> Iterator[Placed]:
         for number in range(require_partitions(consumer, topic)):
             begin, end = log_range(consumer, topic, number)
             begin = max(begin, after.get(number, -1) + 1)
-            for message in read_range(consumer, topic, number, begin, end, READ_DEADLINE_S):
-                if message.offset() >= end:
-                    break
+            for message in stream_range(consumer, topic, number, begin, end):
                 yield Placed(number, message.offset(), message.value())

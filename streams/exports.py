@@ -18,7 +18,7 @@ from streams.export_segments import COPY_AGAIN, read_rows
 from streams.tape_builder import Placed
 from streams.tape_faults import is_newer, newer_engine
 from streams.tape_files import jump
-from streams.tape_selection import Selection
+from streams.tape_selection import Selection, before_end
 
 MANIFEST = "manifest.json"
 UNFINISHED = "manifest.unfinished.json"  # while an export runs, and after one that was stopped
@@ -111,7 +111,7 @@ class Export:
         after: Mapping[int, int],
         progress: Callable[[float], None] | None,
     ) -> Iterator[Placed]:
-        """The tape records of a selection, partition by partition, but for ends by time.
+        """The tape records of a selection, partition by partition; it begins early by time.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class Export:
                 "tape", number, after=begin, end=selection.end_offset(number),
                 from_ms=selection.from_ms,
             )  # fmt: skip
-            for placed in found:
+            for placed in before_end(found, selection):
                 done += 1
                 if progress is not None and not done % 1000:
                     progress(done / total)

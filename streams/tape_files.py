@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas import tape
 from schemas.errors import EngineError, InputError
-from streams.adapters.online_retail import Assumptions, Converter
+from streams.adapters.online_retail import ATTRIBUTION, Assumptions, Converter
 from streams.adapters.open_rows import open_rows
 from streams.event_files import read_events
 from streams.packed_files import open_packed, packed_faults
@@ -117,6 +117,11 @@ def built(builder: TapeBuilder, path: Path, progress: Callable[[int], None] | No
     """An event file's records, placed."""
     for topic, value in read_events(path, progress):
         yield from builder.append(topic, value)
+
+
+def assumed() -> dict[str, str]:
+    """What is assumed where Online Retail is read without ``ingest``, and whose data it is."""
+    return {**Assumptions().stamps(), "data": ATTRIBUTION}
 
 
 def converted(

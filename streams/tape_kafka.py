@@ -9,9 +9,9 @@ from schemas import topics
 from schemas.errors import InputError
 from schemas.events import MINUTE_MS
 from streams.kafka_settings import reader_config, topic_name
-from streams.reader import ANSWER_S, ask, log_range, opened, read_range, require_partitions
+from streams.reader import ANSWER_S, ask, log_range, opened, require_partitions, stream_range
 from streams.tape_builder import Placed
-from streams.tape_selection import Selection
+from streams.tape_selection import Selection, before_end
 
 READ_DEADLINE_S = 3600.0
 # Intake refuses what is more than 5 minutes ahead of its clock, and Kafka's timestamp is that
@@ -65,19 +65,19 @@ def tape_records(
         ]
         total = max(sum(one.end - one.begin for one in ranges), 1)
         done = 0
-        for number, begin, end in ranges:
-            for message in read_range(consumer, topic, number, begin, end, READ_DEADLINE_S):
-                offset = message.offset()
-                if offset >= end:
-                    break
+        for one in ranges:
+            for placed in before_end(_placed(consumer, topic, one), selection):
                 done += 1
                 if progress is not None and done % 1000 == 0:
                     progress(done / total)
-                yield Placed(number, offset, message.value())
-                if offset + 1 == end:
-                    break
+                yield placed
     finally:
         consumer.close()
+
+
+def _placed(consumer: Consumer, topic: str, one: Range) -> Iterator[Placed]:
+    for message in stream_range(consumer, topic, *one):
+        yield Placed(one.partition, message.offset() or 0, message.value() or b"")
 
 
 def _range(

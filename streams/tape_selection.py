@@ -166,6 +166,20 @@ def tick_ms(value: bytes) -> int | None:
     return time_ms(event.event_time) if event.type == "clock_ticked" else None
 
 
+def before_end(records: Iterable[Placed], selection: Selection) -> Iterator[Placed]:
+    """One partition's records, up to the end of a selection: reading stops there."""
+    for placed in records:
+        end = selection.end_offset(placed.partition)
+        if (end is not None and placed.offset >= end) or _is_past(placed.value, selection.to_ms):
+            return
+        yield placed
+
+
+def _is_past(value: bytes, to_ms: int | None) -> bool:
+    at_ms = None if to_ms is None else tick_ms(value)
+    return to_ms is not None and at_ms is not None and at_ms >= to_ms
+
+
 def selected(records: Iterable[Placed], selection: Selection) -> Iterator[Placed]:
     """The records of a selection, of those that are read in the order of each partition."""
     waiting: dict[int, bool] = {}  # by partition: the beginning is still to come

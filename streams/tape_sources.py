@@ -43,7 +43,8 @@ class SourceFacts(Struct, kw_only=True):
     """What a result says of its source; ``first_offsets`` fill up while it is read.
 
     ``reconstruction``: the tape was put together from source topics, where none was kept, or is an
-    export of such a tape; ``disorder`` says how well their order was that of time.
+    export of such a tape; ``disorder`` says how well their order was that of time. ``assumptions``
+    are what a foreign file did not hold.
     """
 
     source: str
@@ -51,6 +52,7 @@ class SourceFacts(Struct, kw_only=True):
     reconstruction: bool = False
     first_offsets: dict[int, int] = {}
     disorder: Disorder | None = None
+    assumptions: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,9 @@ def _file(spec: SourceSpec, path: Path, progress: Progress | None) -> TapeSource
         return TapeSource(
             partitions=spec.partitions,
             records=tape_files.converted(builder, path, tell),
-            facts=SourceFacts(source=spec.source, kind="online retail"),
+            facts=SourceFacts(
+                source=spec.source, kind="online retail", assumptions=tape_files.assumed()
+            ),
             locate=on_tape,
             refused=lambda: builder.dead_letters,
         )

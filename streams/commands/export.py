@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     "--checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Keep this saved state beside the tape.",
 )  # fmt: skip
+@click.option(
+    "--state", is_flag=True,
+    help="Keep the worker's present state beside the tape, as a checkpoint. Needs SOURCE kafka.",
+)  # fmt: skip
 @bootstrap_option
 @command_options()
 def command(
@@ -44,6 +48,7 @@ def command(
     encoding: Literal["parquet", "jsonl"],
     decisions: bool,
     checkpoint: Path | None,
+    state: bool,
 ) -> None:
     """Write a tape to FOLDER, to keep, replay and verify; the bytes are those of the tape.
 
@@ -56,7 +61,7 @@ def command(
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     exporter = Exporter(
-        settings, spec, folder, encoding, decisions=decisions, checkpoint=checkpoint
+        settings, spec, folder, encoding, decisions=decisions, checkpoint=checkpoint, state=state
     )
     with progress_bar(output, f"exporting {Path(spec.source).name}") as advance:
         found = exporter.run(advance)

@@ -14,20 +14,26 @@ from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.simulator.simulator import Shop
+from models.simulator.simulator_truth import ShopSettings
 from schemas.exports import ExportManifest
 from schemas.topics import TAPE
 from streams import export_writer
 from streams.cli import cli
 from streams.config import load_settings
 from streams.embedded import EmbeddedBroker
-from streams.event_files import read_events
+from streams.engines import PricingEngines, warm_kernel
+from streams.event_files import event_key, read_events
 from streams.export_writer import LogWriter, write_manifest
 from streams.exports import Export
+from streams.pricer import publisher_gate
 from streams.tape_builder import Placed, TapeBuilder
 from streams.tape_hash import TapeHash
 from streams.tape_selection import Selection, SourceSpec
 from streams.tape_sources import open_source
-from tests.streams.spine import fresh_topics, new_prefix
+from streams.worker import WorkerThread
+from tests.streams.spine import Shop as Sources
+from tests.streams.spine import fresh_topics, new_prefix, read_topic
 
 PARTITIONS = 4
 HASHES = ("decisions_sha256", "state_sha256", "positions")
@@ -280,3 +286,49 @@ def test_from_the_embedded_broker(files: Files, tmp_path: Path) -> None:
 def test_from_a_real_broker(kafka_bootstrap: str, files: Files, tmp_path: Path) -> None:
     prefix = fresh_topics(kafka_bootstrap).topics.prefix
     exported_from_kafka(kafka_bootstrap, prefix, files, tmp_path / "tape")
+
+
+@pytest.mark.kafka
+def test_a_running_systems_decisions_and_state(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """With the decisions as they stand on ``prices``, and the worker's state to go on from."""
+    settings = fresh_topics(kafka_bootstrap)
+    kernel = warm_kernel(load_settings(None, {}).engine.compilation_cache_dir)
+    shop = Shop(6, settings=ShopSettings(products=6, step_hours=12, traffic_hours=12))
+    sources, folder = Sources(settings), tmp_path / "export"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRICEMAKER_KAFKA__BOOTSTRAP", kafka_bootstrap)
+        patch.setenv("PRICEMAKER_TOPICS__PREFIX", settings.topics.prefix)
+        with WorkerThread(settings, PricingEngines(kernel), gate=publisher_gate) as worker:
+            for _ in range(2):
+                for _ in range(10):
+                    for topic, value in shop.step({}):
+                        key = event_key(value)
+                        sources.raw(topic, key.decode() if key else None, value)
+                sources.flush()
+                assert worker.progress.wait_idle(60.0)
+                document = run("export", "kafka", folder, "--decisions", "--state")
+        published = {
+            (one.partition(), one.offset()): one.value() for one in read_topic(settings, "prices")
+        }
+        replayed = run("replay", "kafka")
+    export = Export(folder)
+    found = [
+        one
+        for number in range(len(export.log("prices").partitions))
+        for one in export.records("prices", number)
+    ]
+    assert {(one.partition, one.offset): one.value for one in found} == published
+    assert 0 < document["decisions_written"] < document["decisions"] == len(published)
+    assert export.manifest.decided == document["positions"] == replayed["positions"]
+    assert export.manifest.engines == (kernel.fingerprint.partition(" ")[0],)
+    checkpoint = export.manifest.checkpoint
+    assert checkpoint is not None
+    assert checkpoint.positions == document["positions"]
+    assert hashes(folder) == {name: replayed[name] for name in HASHES}
+    assert hashes(folder, "--from-checkpoint", folder / checkpoint.file) == hashes(folder)
+
+
+@pytest.mark.parametrize("option", ["--decisions", "--state"])
+def test_only_kafka_has_decisions_and_state(files: Files, tmp_path: Path, option: str) -> None:
+    code, error = fails("export", files.events, tmp_path / "tape", option)
+    assert (code, error["field"]) == (2, option)

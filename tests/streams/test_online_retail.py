@@ -23,8 +23,11 @@ from streams.adapters.price_history import DAY_MS, PriceHistory, PriceLevels
 from streams.adapters.rows import NO_MATCH, Row
 from streams.adapters.workbook import Matcher, classify
 from streams.cli import cli
+from streams.config import load_settings
 from streams.event_files import read_events
 from streams.tape_builder import TapeBuilder
+from streams.tape_selection import SourceSpec
+from streams.tape_sources import open_source
 from tests.conftest import IN_CI
 
 DATA_VARIABLE = "PRICEMAKER_TEST_ONLINE_RETAIL"
@@ -323,6 +326,32 @@ def test_a_csv_export_gives_the_same_events(
     path = write_csv(tmp_path / "export.csv", time_format)
     raw = list(open_rows(path, nobody, day_first=day_first))
     assert raw == list(open_rows(prepared, nobody))
+
+
+@pytest.mark.parametrize("form", ["prepared", "workbook", "csv"])
+def test_a_form_read_as_a_tape_is_the_tape_of_its_events(
+    prepared: Path, tmp_path: Path, form: str
+) -> None:
+    events, folder = tmp_path / "events.jsonl", tmp_path / "tape"
+    source = {
+        "prepared": lambda: prepared,
+        "workbook": lambda: write_workbook(tmp_path / "Online Retail.xlsx"),
+        "csv": lambda: write_csv(tmp_path / "export.csv", "%m/%d/%Y %H:%M"),
+    }[form]()
+
+    def run(*arguments: str | Path) -> dict[str, Any]:
+        result = CliRunner().invoke(cli, [*map(str, arguments), "--json"])
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    run("ingest", "online-retail", prepared, "--out", events)
+    ingested = run("export", events, tmp_path / "ingested")
+    found = run("export", source, folder)
+    assert found["tape_sha256"] == ingested["tape_sha256"]
+    spec = SourceSpec(source=str(source))
+    facts = open_source(spec, load_settings(None, {})).facts
+    assert (facts.kind, facts.assumptions["rivals"]) == ("online retail", "none observed")
+    assert "CC BY 4.0" in facts.assumptions["data"]
 
 
 @pytest.mark.parametrize(

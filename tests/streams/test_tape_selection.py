@@ -13,6 +13,7 @@ from schemas import tape
 from schemas.errors import ConfigError
 from schemas.events import rfc3339, time_ms
 from schemas.topics import TAPE
+from streams import export_writer
 from streams.cli import cli
 from streams.config import load_settings
 from streams.event_files import read_events
@@ -107,6 +108,25 @@ def event(kind: str, at_ms: int) -> bytes:
         tape.Source("controls", 0, 0),
         orjson.dumps({"type": kind, "event_id": "e", "event_time": rfc3339(at_ms)}),
     )
+
+
+@pytest.mark.parametrize("encoding", ["parquet", "jsonl"])
+def test_a_range_of_time_of_an_export_is_the_same(
+    shop: Shop, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments before the beginning are passed over: they may be gone."""
+    monkeypatch.setattr(export_writer, "SEGMENT_BYTES", 20_000)
+    monkeypatch.setattr(export_writer, "GROUP_BYTES_MAX", 5_000)
+    run("export", shop.events, tmp_path / "tape", "--format", encoding)
+    for first in tmp_path.glob("tape/tape/*/00000000000000000000.*"):
+        first.unlink()
+    for selection in (
+        Selection(from_ms=shop.middle_ms),
+        Selection(from_ms=shop.middle_ms, to_ms=shop.middle_ms + 86_400_000),
+    ):
+        spec = SourceSpec(source=str(tmp_path / "tape"), selection=selection)
+        found = list(open_source(spec, load_settings(None, {})).records)
+        assert found == sorted(selected(shop.placed, selection))
 
 
 def test_two_stretches_with_a_checkpoint_between_are_the_whole(shop: Shop, tmp_path: Path) -> None:
