@@ -19,8 +19,8 @@ from schemas.policy import Policy
 
 Floats = NDArray[np.float64]
 
-PRODUCTS, HABIT_DAYS, DAYS = 150, 90, 90
-REPLICATES = 16
+PRODUCTS, HABIT_DAYS, DAYS = 100, 90, 60
+REPLICATES = 10
 SETTINGS = WorldSettings(products=PRODUCTS, categories=10, unseen_categories=0, cover_days=28.0)
 POLICY = Policy()
 STEP_LOG = float(np.log1p(POLICY.guards.step_ratio_max))

@@ -2,11 +2,11 @@
 
     python -m benchmarks.backtest_value
 
-40 simulated shops of 150 products, each with its own truth: 90 days of the shop's habit, then 90
+40 simulated shops of 100 products, each with its own truth: 90 days of the shop's habit, then 60
 days under a logging policy. Odd seeds go on by habit (prices that react to demand which no event
 tells), even seeds are priced by the engine's own belief, kernel, step guard and probes. Rivals
 follow, stock runs out and is delivered, units come back late. Each candidate is a price path over
-the last 90 days:
+the last 60 days:
 
 - ``engine``: what the engine's belief of the day would have priced, the shown prices held as they
   were (on even seeds, where that is what was shown: without regard to risk or stock);
@@ -14,13 +14,15 @@ the last 90 days:
 - ``mixed``: by category 10 % dearer, 10 % cheaper or as it was.
 
 The true difference to what was shown is the expected profit under the simulator's own equation
-(same shocks, rivals that answer each path, the mean of 16 draws of customers and deliveries). The
+(same shocks, rivals that answer each path, the mean of 10 draws of customers and deliveries). The
 ``naive`` estimate beside it asks the deciding beliefs themselves and takes the errors of products
 and days as independent.
 
 Coverage counts shops in which the 90 % interval holds the true difference. Width and bias are
 relative to the root mean square of the true difference over the shops.
 """
+
+import sys
 
 import numpy as np
 
@@ -89,7 +91,10 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     """Print coverage by candidate, by logging policy and in all."""
     kernel = Kernel.warm()
-    shops = {seed: measure(seed, kernel) for seed in SEEDS}
+    shops = {}
+    for seed in SEEDS:
+        shops[seed] = measure(seed, kernel)
+        print(f"seed {seed} of {SEEDS.stop - 1}", file=sys.stderr, flush=True)
     by_candidate = {name: [shop[name] for shop in shops.values()] for name in CANDIDATES}
     by_logging = {
         "habit": [row for seed, shop in shops.items() if seed % 2 for row in shop.values()],

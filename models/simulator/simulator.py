@@ -26,7 +26,7 @@ from models.simulator.simulator_market import Market
 from models.simulator.simulator_records import RecordBook, SourceRecord
 from models.simulator.simulator_truth import ShopSettings, Truth, draw_truth
 from models.simulator.world_demand import Demand
-from models.simulator.world_truth import Bools, Draws, Floats
+from models.simulator.world_truth import Bools, Draws, Floats, Ints
 from schemas.events import rfc3339, time_ms
 
 
@@ -49,6 +49,7 @@ class Shop:
     seed : of everything random
     products : at the start; ``settings`` has the rest, and wins
     settings : how the shop is drawn
+    truth : its products, where they are not to be drawn; as many as the settings say
 
     Attributes
     ----------
@@ -58,12 +59,16 @@ class Shop:
     """
 
     def __init__(
-        self, seed: int, products: int = 100, settings: ShopSettings | None = None
+        self,
+        seed: int,
+        products: int = 100,
+        settings: ShopSettings | None = None,
+        truth: Truth | None = None,
     ) -> None:
         self.seed = seed
         self.settings = settings or ShopSettings(products=products)
         self._draws = Draws(seed)
-        self.catalogue: Truth = draw_truth(self.settings, self._draws)
+        self.catalogue = draw_truth(self.settings, self._draws) if truth is None else truth
         self.totals: Counter[str] = Counter()
         self._book = RecordBook(self.settings, self._draws.rng("records"))
         self._start_ms = time_ms(datetime.fromisoformat(self.settings.start))
@@ -130,6 +135,11 @@ class Shop:
     def cost_minor(self) -> Floats:
         """What a unit of each product [n] costs at present, minor units."""
         return self._market.cost_minor
+
+    @property
+    def on_hand(self) -> Ints:
+        """Units on the shelf [n] at present."""
+        return np.array(self._market.on_hand)
 
     @property
     def demand(self) -> Demand:
