@@ -125,7 +125,9 @@ def _unsupported(
     """Why what was logged can't say anything of the candidate, in words; None where it can."""
     if not explored:
         return "exploration was off: chance chose no price that was logged"
-    if len(shown) and shown.mean() < SHOWN_MIN:
+    if not len(shown):
+        return "nothing on the tape says that buyers saw a price that was drawn"
+    if shown.mean() < SHOWN_MIN:
         return (
             f"buyers saw {shown.mean():.0%} of the prices that were drawn, {SHOWN_MIN:.0%} needed: "
             "this policy did not set them"

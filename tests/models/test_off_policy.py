@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 from models.backtest import off_policy
+from models.backtest.collect import Collector
 from models.backtest.columns import Decisions, Epochs, Outcomes, Products
 from models.backtest.experiment import is_coin, prices_at, up_share
 from models.backtest.off_policy import DOUBLY_ROBUST, INVERSE, SELF_NORMALISED
 from models.backtest.realised import DaySums, profit_minor
+from models.backtest.trials import seen_by_buyers
 from models.kernel.objective import PADDING
+from models.kernel.tile import Kernel
 from schemas.backtest import OffPolicyValue
 from schemas.events import DAY_MS
+from tests.models.tapes import Partition, at
 
 COUNT, UP, DOWN, FIRST_DAY = 400, 1030.0, 970.0, 20_000
 SOLD_UP, SOLD_DOWN = 10.0, 4.0  # units a day at either price
@@ -153,6 +157,8 @@ REFUSALS = [
      "equal families would tell, 40 needed"),
     ("not what buyers saw", LOGGED._replace(price_minor=np.full(COUNT, 1001.0)),
      decisions(UP, coin=False), "buyers saw 0% of the prices"),
+    ("never seen", LOGGED._replace(effective=np.zeros(COUNT, np.bool_)), decisions(UP, coin=False),
+     "nothing on the tape says that buyers saw"),
     ("nothing random", LOGGED._replace(up_probability=np.ones(COUNT)), decisions(UP, coin=False),
      "exploration was off"),
 ]  # fmt: skip
@@ -244,3 +250,38 @@ def test_days_without_a_row_add_nothing() -> None:
     sums = DaySums.of(np.array([1, 0, 1]), np.array([5, 5, 9]), np.array([3.0, 4.0, 2.0]))
     found = sums.between(np.array([0, 1, 1, 2]), np.array([5, 5, 6, 5]), np.array([9, 10, 9, 9]))
     assert found.tolist() == [4.0, 5.0, 0.0, 0.0]
+
+
+def test_a_folds_coins_are_experiments_that_buyers_saw(kernel: Kernel) -> None:
+    """Twenty products on sale for four weeks: every toss, both its prices, and what was shown."""
+    shop = Partition(kernel)
+    collector = Collector(shop.engine.state, lambda _: True, is_baseline=True)
+    shop.engine.state.watch = collector
+    skus = [f"S{number:02}" for number in range(20)]
+    logged = {}
+    for day in range(28):
+        seen = [shop.tick(at(day))]
+        if not day:
+            seen += [shop.send("product_listed", at(), sku=sku) for sku in skus]
+        for sku in skus:
+            for line in range(3):
+                order = {"sku": sku, "order_id": f"{day}-{sku}-{line}"}
+                price = shop.engine.state.skus[sku].published_minor
+                shop.send("order_placed", at(day, 12.0), unit_price_minor=price, **order)
+        for decision in (decision for one in seen for decision in one.decisions):
+            collector.decided(decision)
+            logged[decision.tape.offset, decision.sku] = decision
+    columns = collector.columns(kernel)
+    found = columns.decisions
+    coin = is_coin(found)
+    assert coin.sum() > len(skus)  # epochs close, and a coin is tossed again
+    for row in np.flatnonzero(coin).tolist():
+        told = logged[int(found.offset[row]), columns.products.skus[found.product[row]]].exploration
+        assert told is not None
+        assert (found.up_minor[row], found.down_minor[row]) == (told.up_minor, told.down_minor)
+        assert found.wanted_minor[row] == (told.up_minor if told.drew_up else told.down_minor)
+    seen_share = seen_by_buyers(found, columns.epochs, coin)
+    assert set(seen_share[~np.isnan(seen_share)].tolist()) == {1.0}
+    (value,) = off_policy.compare(columns.products, found, found, columns.epochs, columns.outcomes)
+    assert value.explored == coin.sum()
+    assert value.refused == "the candidate's prices are the baseline's"
