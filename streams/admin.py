@@ -1,5 +1,6 @@
 """Making the topics, and checking that they are as the worker needs them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,12 @@ class Created:
 
 
 def create_topics(
-    settings: Any, *, partitions: int, replication: int = -1, dry_run: bool = False
+    settings: Any,
+    *,
+    partitions: int,
+    replication: int = -1,
+    dry_run: bool = False,
+    topics: Sequence[Topic] = TOPICS,
 ) -> list[Created]:
     """Make every topic of the table that does not exist. What exists is left as it is.
 
@@ -53,6 +59,7 @@ def create_topics(
     ----------
     partitions : of the tape and what goes with it; it can never be changed
     replication : copies of each partition; -1 is the broker's default
+    topics : these of the table
 
     Raises
     ------
@@ -60,7 +67,7 @@ def create_topics(
     """
     admin = AdminClient(client_config(settings))
     existing = _existing(admin)
-    missing = [topic for topic in TOPICS if topic_name(settings, topic.name) not in existing]
+    missing = [topic for topic in topics if topic_name(settings, topic.name) not in existing]
     if missing and not dry_run:
         new = [
             NewTopic(
@@ -77,7 +84,7 @@ def create_topics(
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise reader.unreachable(error, name) from error
-    return [_created(settings, topic, existing, partitions, dry_run) for topic in TOPICS]
+    return [_created(settings, topic, existing, partitions, dry_run) for topic in topics]
 
 
 def _created(
@@ -157,6 +164,16 @@ def _finding(
     return Finding(name, partitions)
 
 
+def existing_topics(settings: Any) -> dict[str, int]:
+    """The broker's topics by their whole names, and how many partitions each has.
+
+    Raises
+    ------
+    ServiceError : the broker does not answer
+    """
+    return _existing(AdminClient(client_config(settings)))
+
+
 def tape_partitions(settings: Any) -> int:
     """How many partitions the tape has: that number is the truth, whatever was configured.
 
@@ -164,7 +181,7 @@ def tape_partitions(settings: Any) -> int:
     ------
     ServiceError : the broker does not answer
     """
-    return _existing(AdminClient(client_config(settings))).get(topic_name(settings, TAPE.name), 0)
+    return existing_topics(settings).get(topic_name(settings, TAPE.name), 0)
 
 
 def _existing(admin: AdminClient) -> dict[str, int]:

@@ -18,6 +18,7 @@ from streams.engines import warm_kernel
 from streams.pacing import EventPace
 from streams.replay import Replay, TapeWriter
 from streams.replay_summary import PartitionResult, partition_result, peak_memory_mib
+from streams.replay_topics import ReplayPublisher
 from streams.tape_builder import Placed
 from streams.tape_selection import SourceSpec, begin_anywhere, tick_ms
 from streams.tape_sources import SourceFacts, TapeSource, open_source
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     ``only``: the lane's partitions. ``since_ms``: decisions are written from this tick on. ``skus``
     and ``families`` choose what is written; empty: all. ``begins``: by partition, what of ``out``
     there is. ``saves``: checkpoints are written, so the lane ends by handing in its part.
+    ``publish``: settings of the topics that outputs are sent to, or None.
     """
 
     spec: SourceSpec
@@ -52,6 +54,7 @@ class Job(NamedTuple):
     tape_out: Path | None = None
     from_checkpoint: Path | None = None
     saves: bool = False
+    publish: Any = None
 
 
 class LaneResult(NamedTuple):
@@ -60,6 +63,7 @@ class LaneResult(NamedTuple):
     partitions: list[PartitionResult]
     records: int
     written: int
+    published: int
     refused: int
     peak_mib: float
     sections: list[Section]
@@ -89,7 +93,9 @@ class Lane:
         self._share = 0.0
         self._stopped = False
         self._written = 0
+        self._published = 0
         self._parts: dict[int, DecisionPart] = {}
+        self._publisher: ReplayPublisher | None = None
         self._writes = dict.fromkeys(job.only, job.since_ms is None)
         self._pace = None if job.speed is None else EventPace(job.speed)
 
@@ -109,6 +115,8 @@ class Lane:
             head = self._replay.load(job.from_checkpoint).head
             self._positions |= {place.partition: place.position for place in head.places}
         try:
+            if job.publish is not None:
+                self._publisher = ReplayPublisher(job.publish)
             if job.out is not None:
                 for number in job.only:
                     self._parts[number] = DecisionPart(job.out, number, job.begins[number])
@@ -125,10 +133,13 @@ class Lane:
         finally:
             for part in self._parts.values():
                 part.close()
+            if self._publisher is not None:
+                self._publisher.close()
         return LaneResult(
             [partition_result(engine) for engine in self._replay.engines],
             self._replay.records,
             self._written,
+            self._published,
             opened.refused(),
             peak_memory_mib(),
             sections,
@@ -211,12 +222,16 @@ class Lane:
     def _sink(self, number: int, outputs: list[Output]) -> None:
         if not self._writes[number]:
             return
+        chosen = [found for found in outputs if self._is_selected(number, found)]
         part = self._parts.get(number)
-        for found in outputs:
-            if part is None or found.topic != PRICES.name or not self._is_selected(number, found):
-                continue
-            part.write(found.value + b"\n")
-            self._written += 1
+        if part is not None:
+            for found in chosen:
+                if found.topic == PRICES.name:
+                    part.write(found.value + b"\n")
+                    self._written += 1
+        if self._publisher is not None:
+            self._publisher.send(chosen)
+            self._published += len(chosen)
 
     def _is_selected(self, number: int, found: Output) -> bool:
         skus, families = self._job.skus, self._job.families

@@ -28,12 +28,13 @@ from streams.tape_selection import starts_from
 
 
 class Replayed(NamedTuple):
-    """What a replay ended with. ``written``: decisions in the file."""
+    """What a replay ended with. ``written``: decisions in the file; ``sent``: to other topics."""
 
     source: dict[str, Any]
     summary: ReplaySummary
     refused: int
     written: int
+    sent: int
     checkpoints: int
 
 
@@ -125,6 +126,7 @@ def run_replay(
         summary,
         max(result.refused for result in results),  # each lane reads the whole file
         sum(result.written for result in results),
+        sum(result.published for result in results),
         conductor.checkpoints,
     )
 
@@ -200,5 +202,6 @@ def as_document(replayed: Replayed) -> dict[str, object]:
         "source": replayed.source,
         "refused_at_intake": replayed.refused,
         "decisions_written": replayed.written,
+        "outputs_sent": replayed.sent,
         "checkpoints_written": replayed.checkpoints,
     }

@@ -18,6 +18,7 @@ from streams.progress import rate_bar
 from streams.replay_conductor import Every
 from streams.replay_lane import Job
 from streams.replay_run import Replayed, as_document, run_replay
+from streams.replay_topics import open_topics
 from streams.routes import tape_partition
 from streams.tape_selection import KAFKA, Selection, SourceSpec
 from streams.tape_sources import open_source
@@ -84,6 +85,14 @@ class EveryType(click.ParamType):
     "--from-checkpoint", type=FILE,
     help="Go on from a saved state, and with the --out file that was written with it.",
 )  # fmt: skip
+@click.option(
+    "--publish", "publish_prefix", metavar="PREFIX",
+    help="Send what is decided to topics of this prefix, such as staging-; they are made.",
+)  # fmt: skip
+@click.option("--publish-live", is_flag=True, help="PREFIX is live, and is meant to be.")
+@click.option(
+    "--live-prefix", metavar="PREFIX", help="Said once more: the live topics' prefix."
+)  # fmt: skip
 @bootstrap_option
 @command_options()
 def command(
@@ -95,12 +104,15 @@ def command(
     since: datetime | None,
     checkpoint: Path | None,
     checkpoint_every: Every,
+    publish_prefix: str | None,
+    publish_live: bool,
+    live_prefix: str | None,
     **chosen: Any,
 ) -> None:
     """Fold a tape again and print counts, speed and the SHA-256 of the decisions.
 
-    What SOURCE may be: docs/tape-sources.md. Nothing is written to any topic. Interrupted with
-    --checkpoint it can be gone on with to the same hash: docs/replay.md.
+    What SOURCE may be: docs/tape-sources.md. Nothing is written to any topic without --publish.
+    Interrupted with --checkpoint it can be gone on with to the same hash: docs/replay.md.
 
     Example: pricemaker replay online-retail.jsonl --processes 2 --out decisions.jsonl
     """
@@ -113,7 +125,12 @@ def command(
     partitions = open_source(spec, settings).partitions
     only = _needed(spec.selection, chosen["skus"], chosen["families"], partitions)
     since_ms = None if since is None else time_ms(since.replace(tzinfo=UTC))
-    job = Job(spec, settings, partitions, only, since_ms=since_ms, **chosen)
+    publish = None
+    if publish_prefix is not None:
+        publish = open_topics(
+            settings, publish_prefix, partitions, live=publish_live, named=live_prefix
+        )
+    job = Job(spec, settings, partitions, only, since_ms=since_ms, publish=publish, **chosen)
     with rate_bar(output, f"replaying {Path(spec.source).name}") as progress:
         replayed = run_replay(job, processes, checkpoint, checkpoint_every, progress)
     if not replayed.summary.records and job.from_checkpoint is None and spec.source == KAFKA:
