@@ -58,7 +58,7 @@ class Job(NamedTuple):
 
 
 class LaneResult(NamedTuple):
-    """What a lane ends with. ``stopped``: it was told to, before the end of its source."""
+    """What a lane ends with. ``cpu_s``: of the fold; ``stopped``: it was told to stop."""
 
     partitions: list[PartitionResult]
     records: int
@@ -66,6 +66,7 @@ class LaneResult(NamedTuple):
     published: int
     refused: int
     peak_mib: float
+    cpu_s: float
     sections: list[Section]
     stopped: bool
     facts: SourceFacts
@@ -127,6 +128,7 @@ class Lane:
             if job.spec.selection.from_middle:
                 records = begin_anywhere(self._replay.engines, records)
             self._control.ready(kernel.fingerprint)
+            begin_cpu_s = time.process_time()
             with opened.faults():
                 self._replay.feed(self._chosen(records))
             sections = self._sections() if job.saves else []
@@ -142,6 +144,7 @@ class Lane:
             self._published,
             opened.refused(),
             peak_memory_mib(),
+            time.process_time() - begin_cpu_s,
             sections,
             self._stopped,
             opened.facts,

@@ -120,6 +120,7 @@ def run_replay(
         peak_mib=sum(result.peak_mib for result in results),
         processes=len(jobs),
         start_seconds=ready_s - started,
+        cpu_seconds_max=max(result.cpu_s for result in results),
     )
     return Replayed(
         _source(job, results),

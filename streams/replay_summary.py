@@ -33,7 +33,7 @@ class ReplaySummary(Struct, kw_only=True):
     """What a replay read and decided. ``records`` are tape records, ticks included.
 
     ``seconds`` are those of the fold; ``start_seconds`` those before it: processes and kernels.
-    ``peak_memory_mib`` is the sum over the processes.
+    ``peak_memory_mib`` is the sum over the processes, ``cpu_seconds_max`` that of the busiest.
     """
 
     records: int
@@ -60,6 +60,7 @@ class ReplaySummary(Struct, kw_only=True):
     positions: dict[str, int]
     processes: int = 1
     start_seconds: float = 0.0
+    cpu_seconds_max: float | None = None
 
 
 def partition_result(engine: PartitionEngine) -> PartitionResult:
@@ -88,6 +89,7 @@ def summarise(
     peak_mib: float,
     processes: int = 1,
     start_seconds: float = 0.0,
+    cpu_seconds_max: float | None = None,
 ) -> ReplaySummary:
     """Totals over the partitions, and the hashes."""
     found = sorted(results, key=lambda one: one.partition)
@@ -115,6 +117,7 @@ def summarise(
         positions={str(one.partition): one.position for one in found},
         processes=processes,
         start_seconds=round(start_seconds, 3),
+        cpu_seconds_max=None if cpu_seconds_max is None else round(cpu_seconds_max, 3),
     )
 
 

@@ -15,7 +15,9 @@ from schemas import tape
 from streams.cli import cli
 
 PARTITIONS = 4
-MEASURED = ("seconds", "start_seconds", "records_per_second", "peak_memory_mib")
+MEASURED = (
+    "seconds", "start_seconds", "cpu_seconds_max", "records_per_second", "peak_memory_mib",
+)  # fmt: skip
 HASHES = ("decisions_sha256", "state_sha256", "positions")
 
 
