@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from schemas.errors import EngineError
 from streams.checkpoints import Section, write_checkpoint
 
 
@@ -48,7 +49,19 @@ class Conductor:
         self.checkpoints = 0
 
     def ready(self, engine: str) -> None:
-        """A lane's kernel is warm."""
+        """A lane's kernel is warm.
+
+        Raises
+        ------
+        EngineError : another lane has another engine, as when the program was changed meanwhile
+        """
+        if self._engine not in ("", engine):
+            raise EngineError(
+                "engines_differ",
+                f"the processes have different engines: {self._engine!r} and {engine!r}.",
+                expected="one engine fingerprint",
+                fix="Replay again, and leave the program as it is meanwhile.",
+            )
         self._engine = engine
         self._saved_s = time.monotonic()
 

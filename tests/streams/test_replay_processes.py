@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import EngineError
 from streams import replay_processes
 from streams.replay_conductor import Conductor, Every
 from streams.replay_lane import Job
@@ -147,3 +148,12 @@ def test_a_bug_in_a_process_comes_with_its_stack(files: Files) -> None:
     broken = [one._replace(batch_records="many") for one in job(files.tape)]
     with pytest.raises(ProcessFailed, match="TypeError"):
         fold_in_processes(broken, conductor(), lambda: False)
+
+
+def test_processes_with_different_engines_do_not_fold_together() -> None:
+    both = conductor()
+    both.ready("one engine")
+    both.ready("one engine")
+    with pytest.raises(EngineError) as caught:
+        both.ready("another")
+    assert caught.value.code == "engines_differ"
