@@ -75,8 +75,8 @@ def _calibration(found: Calibration) -> Panel:
     )
     plot.update_layout(hovermode="closest")
     if logs:
-        plot.update_xaxes(type="log")
-        plot.update_yaxes(type="log")
+        plot.update_xaxes(type="log", dtick="D2", tickformat="~g")
+        plot.update_yaxes(type="log", dtick="D2", tickformat="~g")
     rows = [
         (number(one.forecast, 4), number(one.observed, 4),
          f"{number(one.observed_low, 4)} to {number(one.observed_high, 4)}",
@@ -138,4 +138,5 @@ def _ledger(currency: str, lines: list[LedgerLine], inks: Mapping[str, Ink]) -> 
         "also has on how many products.",
         plot,
         table(("rule", *policies), rows),
+        wide=True,
     )

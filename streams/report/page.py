@@ -26,6 +26,7 @@ from streams.report.parts import (
 )
 from streams.report.words import verdict
 
+SHORT = 24  # characters of a cell that are not broken
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("streams.report", "template"),
     autoescape=True,
@@ -66,6 +67,7 @@ def report_page(report: BacktestReport) -> str:
     ]
     return _TEMPLATES.get_template("report.html.jinja").render(
         title=_title(report),
+        short=SHORT,
         run=report.run,
         first=minute(report.run.first_event),
         last=minute(report.run.last_event),

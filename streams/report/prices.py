@@ -185,7 +185,7 @@ def _first(found: Difference | None) -> tuple[str, ...]:
     if found is None:
         return ("The decisions never differ.",)
     return (
-        f"First divergence: {found.sku} at {minute(found.from_time)} (tape {found.tape}), "
+        f"First divergence: {found.sku} at {minute(found.from_time)} ({found.tape}), "
         f"{amount(found.baseline_minor, found.currency)} and "
         f"{amount(found.candidate_minor, found.currency)} {found.currency}"
         + (f"; {'; '.join(found.reasons)}." if found.reasons else "."),
@@ -197,7 +197,8 @@ def _largest(found: Comparison) -> object:
         (
             one.sku,
             one.category,
-            f"{minute(one.from_time)} to {minute(one.to_time)}",
+            minute(one.from_time),
+            minute(one.to_time),
             "; ".join(one.reasons),
             amount(one.baseline_minor, one.currency),
             amount(one.candidate_minor, one.currency),
@@ -205,8 +206,8 @@ def _largest(found: Comparison) -> object:
         )
         for one in found.differences.largest
     ]
-    columns = ("product", "category", "when", "why", "baseline", "candidate", "at stake")
-    return table(columns, rows, 4)
+    columns = ("product", "category", "from", "to", "why", "baseline", "candidate", "at stake")
+    return table(columns, rows, 5)
 
 
 def _counts(at: int, found: Comparison) -> Panel | None:

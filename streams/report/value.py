@@ -190,9 +190,7 @@ def _fit(key: str, candidate: str, found: ClosedLoopValue) -> list[Panel]:
     spread = [one for one in found.fit if one.simulated_sd > 0.0]
     names = [one.name for one in spread]
     away = [(one.history - one.simulated_mean) / one.simulated_sd for one in spread]
-    plot = figure(
-        "history less simulated mean, in simulated sd", "", height=rows_height(len(names))
-    )
+    plot = figure("history, in simulated sd", "", height=rows_height(len(names)))
     plot.add_trace(
         go.Scatter(
             x=away,

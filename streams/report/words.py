@@ -47,12 +47,13 @@ def verdict(found: Comparison, baseline: str) -> Verdict:
 
 
 def _headline(found: Comparison, baseline: str, tone: str, doubted: bool) -> str:
+    name, other = f"“{found.candidate}”", f"“{baseline}”"
     if not found.model:
-        return f"{found.candidate} against {baseline}: not valued."
+        return f"{name} against {other}: not valued."
     beginning = {
-        "better": f"By the models, {found.candidate} earns more than {baseline}",
-        "worse": f"By the models, {found.candidate} earns less than {baseline}",
-        "undecided": f"Whether {found.candidate} earns more than {baseline} stays open",
+        "better": f"By the models, {name} earns more than {other}",
+        "worse": f"By the models, {name} earns less than {other}",
+        "undecided": f"Whether {name} earns more than {other} stays open",
     }[tone]
     if doubted:
         return f"{beginning}; the models' forecast of what was charged is in doubt."

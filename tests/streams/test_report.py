@@ -85,7 +85,7 @@ def test_verdicts_are_words_with_intervals() -> None:
     bold, careful = (verdict(one, BASELINE) for one in sample_report().comparisons)
     assert bold.tone == "better"
     assert bold.headline == (
-        "By the models, bolder earns more than as it was; none of the other estimates "
+        "By the models, “bolder” earns more than “as it was”; none of the other estimates "
         "contradicts it."
     )
     assert bold.sentences[1:3] == (
@@ -98,8 +98,8 @@ def test_verdicts_are_words_with_intervals() -> None:
     )
     assert careful.tone == "undecided"
     assert careful.headline == (
-        "Whether careful earns more than as it was stays open; the models' forecast of what was "
-        "charged is in doubt."
+        "Whether “careful” earns more than “as it was” stays open; the models' forecast of what "
+        "was charged is in doubt."
     )
     assert careful.sentences[2:4] == (
         "Doubt: at the prices that were charged, realised profit was 0.71 (sd 0.04) times the "
@@ -125,7 +125,7 @@ def test_estimates_that_disagree_are_named() -> None:
     loop = msgspec.structs.replace(found.closed_loop[0], difference_per_day=estimate(-900.0, 100.0))
     opposite = msgspec.structs.replace(found, closed_loop=(loop,))
     assert verdict(opposite, BASELINE).headline == (
-        "By the models, bolder earns more than as it was; other estimates say the opposite."
+        "By the models, “bolder” earns more than “as it was”; other estimates say the opposite."
     )
 
 

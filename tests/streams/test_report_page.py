@@ -162,7 +162,7 @@ def test_paper_is_light_and_has_plots_and_tables(opened: Open) -> None:
     text = "\n".join(pages)
     assert 8 <= len(pages) <= 30
     assert [number for number, found in enumerate(pages) if len(found) < 40] == []
-    assert "By the models, bolder earns more than as it was" in text.replace("\n", " ")
+    assert "By the models, “bolder” earns more than “as it was”" in text.replace("\n", " ")
     assert "event time, UTC" in text  # an axis of a plot
     assert "Table: Constraint ledger" in text
     assert "Product" not in text.split("Prices of")[0].rpartition("Prices")[2]  # no chooser
