@@ -8,7 +8,7 @@ come out again. Decisions of another engine are taken as the actions that they w
 a window of decisions, however long the history is.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import msgspec
@@ -18,8 +18,10 @@ from models.fold.engine import PartitionEngine
 from models.fold.taken import Taken
 from models.kernel.tile import Kernel
 from schemas import tape, topics
+from schemas.errors import EngineError
 from schemas.events import OperatorCommand, SkuEvent, rfc3339
 from schemas.outputs import PriceDecided
+from streams.tape_faults import SOURCE_FAULTS, explained
 from streams.verification import (
     Difference,
     Mode,
@@ -29,13 +31,15 @@ from streams.verification import (
     differing_fields,
 )
 from streams.verify_latest import compare_latest
-from streams.verify_order import Entry, Order
+from streams.verify_order import Order
 from streams.verify_segments import Segments, engine_id
 from streams.verify_sources import Committed, History
 from streams.verify_window import Window
 
 BATCH_RECORDS = 1000
-SAME_VALUES = {"(bytes)": ("written otherwise, with the same values", "as the engine writes")}
+SAME_VALUES: dict[str, tuple[object, object]] = {
+    "(bytes)": ("written otherwise, with the same values", "as the engine writes")
+}
 
 Engines = Callable[[int], PartitionEngine]
 Record = tuple[int, bytes]
@@ -66,8 +70,8 @@ def verify(
     committed = history.committed() if committed is None else committed
     total = max(sum(one.last_offset + 1 for one in committed), 1)
     order = Order([one.last_offset for one in committed], found)
-    for partition in range(history.price_partitions()):
-        order.scan(_entries(history, partition))
+    for home in range(history.price_partitions()):
+        order.scan(history.prices(home))
     for published in order.beyond:
         if published.sketch.tape.offset >= history.tape_end(published.sketch.tape.partition):
             found.note(published.difference("unexpected"))
@@ -86,13 +90,6 @@ def verify(
     return found
 
 
-def _entries(history: History, partition: int) -> Iterator[Entry]:
-    place: int | None = None
-    while entries := history.page(partition, place):
-        yield from entries
-        place = entries[-1].next_place
-
-
 class _Partition:
     """One tape partition, folded beside what was published from it."""
 
@@ -108,7 +105,7 @@ class _Partition:
         self.thrown: dict[int, int] = {}
         self._history, self._order, self._engine, self._found = history, order, engine, found
         self._number, self._committed = engine.partition, committed
-        self._window = Window(history.page, self._number, order, committed.last_offset, found)
+        self._window = Window(history.prices, self._number, order, committed.last_offset, found)
         manifest = committed.manifest
         self._segments = Segments(
             self._number, None if manifest is None else manifest.engine, found
@@ -165,6 +162,14 @@ class _Partition:
             found.first_divergence.append(self._first)
 
     def _fold(self, records: list[tuple[int, bytes]]) -> None:
+        try:
+            self._follow(records)
+        except EngineError as error:
+            if error.code not in SOURCE_FAULTS:
+                raise
+            raise explained(error, error.where or f"tape[{self._number}]") from error
+
+    def _follow(self, records: list[tuple[int, bytes]]) -> None:
         self._batch = dict(records)
         for offset, value in records:
             self._segments.look(offset, value)

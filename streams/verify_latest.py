@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from streams.verification import Difference, Verification
-from streams.verify_order import DIGEST_BYTES, EFFECTIVE, Effective, Entry, Order, sketched
+from streams.verify_order import (
+    DIGEST_BYTES,
+    EFFECTIVE,
+    Effective,
+    Entry,
+    Order,
+    Published,
+    sketched,
+)
 from streams.verify_sources import History
 
 Thrown = Mapping[int, Mapping[int, int]]
@@ -23,15 +31,20 @@ def compare_latest(
     found: Verification,
 ) -> None:
     """Compare the live records of `prices-latest`; differences go to ``found``."""
-    live = history.latest()
-    if live is None:
+    records = history.latest()
+    if records is None:
         return
+    live: dict[str, tuple[Published | None, bytes]] = {}  # by SKU, without the bytes
+    for key, value in records:
+        latest = sketched(Entry(value, 0, 0))
+        if latest is not None:
+            latest = latest._replace(entry=Entry(b"", 0, 0))
+        digest = blake2b(value, digest_size=DIGEST_BYTES).digest()
+        live[key.decode("utf-8", "replace")] = latest, digest
     found.latest = 0
     waiting = dict(order.effective)
     thrown_ms = history.thrown_ms()
-    for key, value in live:
-        latest = sketched(Entry(value, 0, 0, 0))
-        sku = key.decode("utf-8", "replace")
+    for sku, (latest, digest) in live.items():
         if latest is None:
             found.note(Difference(kind="latest_differs", price_id="(no decision)", tape="(none)",
                                   sku=sku))  # fmt: skip
@@ -41,7 +54,6 @@ def compare_latest(
         if 0 <= at.partition < len(committed) and at.offset > committed[at.partition]:
             continue  # published after we looked
         found.latest += 1
-        digest = blake2b(value, digest_size=DIGEST_BYTES).digest()
         if known is not None and digest == known.digest and latest.sketch.sku == sku:
             continue
         older = known is not None and latest.sketch.version < known.version

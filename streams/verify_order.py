@@ -28,7 +28,7 @@ Key = tuple[str, int]  # SKU and tape offset: a decision of a tape partition
 
 
 class Entry(NamedTuple):
-    """A record of `prices`: its bytes, its place, where the next one begins, when it was written.
+    """A record of `prices`: its bytes, its place, when it was written.
 
     ``at_ms`` is None where the source does not tell.
     """
@@ -36,7 +36,6 @@ class Entry(NamedTuple):
     value: bytes
     partition: int
     place: int
-    next_place: int
     at_ms: int | None = None
 
     @property
@@ -92,11 +91,19 @@ class Effective(NamedTuple):
     at_ms: int | None
 
 
-class Displaced(NamedTuple):
+class Displaced(Struct):
     """A decision that stands out of order, and the one that shows it."""
 
     published: Published
     beside: Published
+
+
+def _are_swapped(one: Published, other: Published) -> bool:
+    """Whether two decisions of a partition of `prices` stand in another order than on the tape."""
+    before = one.entry.place < other.entry.place
+    return one.entry.partition == other.entry.partition and before != (
+        one.sketch.tape.offset < other.sketch.tape.offset
+    )
 
 
 def _offset(published: Published) -> int:
@@ -134,7 +141,8 @@ class Order:
         self._committed = committed
         self._found = found
         self._pending: dict[tuple[int, int], tuple[Published | None, Published]] = {}
-        self._last: dict[tuple[int, str], Sketch] = {}
+        self._last: dict[tuple[int, str], Published] = {}  # without their bytes
+        self._of_product: dict[tuple[int, str], list[Displaced]] = {}
 
     def scan(self, entries: Iterator[Entry]) -> None:
         """Read one partition of `prices`."""
@@ -188,8 +196,13 @@ class Order:
 
     def _displace(self, published: Published, beside: Published) -> None:
         number = published.sketch.tape.partition
-        held = self.displaced[number].setdefault(published.key, [])
-        held.append(Displaced(published, beside))
+        product = number, published.sketch.sku
+        known = self._last.get(product)
+        if known is not None and _are_swapped(published, known):
+            beside = known  # the product's own shows it best
+        displaced = Displaced(published, beside)
+        self.displaced[number].setdefault(published.key, []).append(displaced)
+        self._of_product.setdefault(product, []).append(displaced)
         self.skipped.add((published.entry.partition, published.entry.place))
         self._limit(len(self.skipped), published)
 
@@ -197,18 +210,24 @@ class Order:
         if count > DISPLACED_MAX:
             raise CheckFailed(
                 "too_disordered",
-                f"more than {DISPLACED_MAX} decisions stand out of the tape's order.",
+                f"more than {DISPLACED_MAX} decisions stand out of the tape's order, or contradict "
+                "the one before them.",
                 where=published.entry.where,
-                expected=f"decisions of {published.tape} and after in the order of the tape",
-                fix="Look at the first of them; what was written by hand is no history.",
+                expected=f"each decision, such as {published.sketch.price_id}, after those before "
+                "it on the tape",
+                fix="Look at what stands before this place: the pricer does not write it so.",
             )
 
     def _in_order(self, published: Published) -> None:
         """A product's decision beside the one before it."""
         now = published.sketch
         product = now.tape.partition, now.sku
-        known = self._last.get(product)
-        self._last[product] = now
+        before = self._last.get(product)
+        known = None if before is None else before.sketch
+        self._last[product] = published._replace(entry=published.entry._replace(value=b""))
+        for displaced in self._of_product.get(product, ()):
+            if _are_swapped(displaced.published, published):
+                displaced.beside = published
         if now.status in EFFECTIVE:
             digest = blake2b(published.entry.value, digest_size=DIGEST_BYTES).digest()
             at = now.tape

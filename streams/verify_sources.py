@@ -1,26 +1,23 @@
 """Where verify reads a history: a broker, or files. Every read is by offset: no group is joined."""
 
-import gzip
-import io
-import zlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer
 
 from schemas import topics
 from schemas.errors import InputError, ServiceError
 from schemas.state import Manifest
+from streams.exports import Export
 from streams.kafka_settings import reader_config, topic_name
+from streams.packed_files import open_packed, packed_faults
 from streams.reader import log_range, read_to_end, require_partitions, stream_range
 from streams.tape_selection import SourceSpec
 from streams.tape_sources import READ_DEADLINE_S, open_source
 from streams.verify_order import Entry
 
-PAGE_RECORDS = 1_000
 SMALL_QUEUE = {"queued.max.messages.kbytes": 8_192}  # there is one reader a partition
 
 
@@ -49,11 +46,11 @@ class History(Protocol):
     def price_partitions(self) -> int:
         """How many partitions `prices` has."""
 
-    def page(self, partition: int, place: int | None) -> list[Entry]:
-        """Some entries of `prices` from a place on (None: its beginning); empty at the end."""
+    def prices(self, partition: int) -> Iterator[Entry]:
+        """A partition of `prices` from its beginning; one reader of it at a time."""
 
     def latest(self) -> Iterator[tuple[bytes, bytes]] | None:
-        """The live records of `prices-latest`; None where there is no such topic."""
+        """Keys and values of `prices-latest`, the last of a key counts; None: no such topic."""
 
     def thrown_ms(self) -> dict[int, int]:
         """Offsets on `controls` of kill switches thrown on, with when each was written."""
@@ -72,7 +69,6 @@ class KafkaHistory:
         self._topic = topic_name(settings, topics.PRICES.name)
         self._ranges: dict[int, tuple[int, int]] = {}
         self._consumers: dict[int, Consumer] = {}  # one a partition of `prices`
-        self._streams: dict[int, tuple[int, Iterator[Message]]] = {}  # with the place they are at
 
     def committed(self) -> list[Committed]:
         """From the manifests, which the pricer writes with its decisions in one transaction."""
@@ -112,31 +108,17 @@ class KafkaHistory:
         """As the broker says."""
         return len(self._ranges)
 
-    def page(self, partition: int, place: int | None) -> list[Entry]:
-        """Up to `PAGE_RECORDS` committed records; read on where the last page ended."""
-        begin, end = self._ranges[partition]
-        place = begin if place is None else place
-        at, stream = self._streams.pop(partition, (-1, iter(())))
-        if at != place:
-            consumer = self._consumers.get(partition)
-            if consumer is None:
-                consumer = self._consumers[partition] = Consumer(
-                    {**reader_config(self._settings, "verify"), **SMALL_QUEUE}
-                )
-            stream = stream_range(consumer, self._topic, partition, place, end)
-        found = [
-            Entry(
-                message.value() or b"",
-                partition,
-                message.offset(),
-                message.offset() + 1,
-                message.timestamp()[1],
+    def prices(self, partition: int) -> Iterator[Entry]:
+        """The committed records; each partition has a client, since several are read in turns."""
+        consumer = self._consumers.get(partition)
+        if consumer is None:
+            consumer = self._consumers[partition] = Consumer(
+                {**reader_config(self._settings, "verify"), **SMALL_QUEUE}
             )
-            for message in islice(stream, PAGE_RECORDS)
-        ]
-        if found:
-            self._streams[partition] = (found[-1].next_place, stream)
-        return found
+        begin, end = self._ranges[partition]
+        for message in stream_range(consumer, self._topic, partition, begin, end):
+            at_ms = message.timestamp()[1]
+            yield Entry(message.value() or b"", partition, message.offset(), at_ms)
 
     def close(self) -> None:
         """Let the broker go."""
@@ -144,13 +126,12 @@ class KafkaHistory:
             consumer.close()
 
     def latest(self) -> Iterator[tuple[bytes, bytes]]:
-        """Partition by partition, the last value of each product."""
+        """Partition by partition."""
         topic = topic_name(self._settings, topics.PRICES_LATEST.name)
         for partition in range(require_partitions(self._consumer, topic)):
-            live: dict[bytes, bytes] = {}
-            for message in read_to_end(self._consumer, topic, partition, READ_DEADLINE_S):
-                live[message.key() or b""] = message.value()
-            yield from live.items()
+            begin, end = log_range(self._consumer, topic, partition)
+            for message in stream_range(self._consumer, topic, partition, begin, end):
+                yield message.key() or b"", message.value() or b""
 
     def thrown_ms(self) -> dict[int, int]:
         """By what the commands' records say; whether one is a command is seen on the tape."""
@@ -170,7 +151,11 @@ class FileHistory:
 
     def __init__(self, settings: Any, spec: SourceSpec, decisions: Path) -> None:
         self._settings, self._spec, self._path = settings, spec, decisions
-        self._file = _opened(decisions)
+        if not decisions.is_file():
+            raise ServiceError(
+                "file_unreachable", "it is no file.", where=str(decisions),
+                field="--decisions", fix="Check the path.",
+            )  # fmt: skip
 
     def committed(self) -> list[Committed]:
         """To the end of the tape."""
@@ -183,10 +168,9 @@ class FileHistory:
     def tape(self, number: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """The source once more, of one partition."""
         opened = open_source(self._spec.only(frozenset([number])), self._settings)
-        with opened.faults():
-            for placed in opened.records:
-                if first <= placed.offset <= last:
-                    yield placed.offset, placed.value
+        for placed in opened.records:
+            if first <= placed.offset <= last:
+                yield placed.offset, placed.value
 
     def tape_end(self, number: int) -> int:
         """A file has ended: nothing beyond is on the tape."""
@@ -196,23 +180,12 @@ class FileHistory:
         """One file."""
         return 1
 
-    def page(self, partition: int, place: int | None) -> list[Entry]:
-        """Some lines; a place is the offset of a line's first byte."""
-        position, found = place or 0, []
-        try:
-            self._file.seek(position)
-            for line in islice(self._file, PAGE_RECORDS):
-                position += len(line)
-                found.append(Entry(line.rstrip(), partition, position - len(line), position))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(
-                "damaged_file",
-                f"the archive ends too early or is damaged ({error}).",
-                where=str(self._path),
-                expected="a complete gzip file",
-                fix="Copy or make the file again.",
-            ) from error
-        return found
+    def prices(self, partition: int) -> Iterator[Entry]:
+        """Its lines; a place is a line's number, from 1."""
+        number = 0
+        with packed_faults(self._path, lambda: number + 1), open_packed(self._path) as (_, lines):
+            for number, line in enumerate(lines, start=1):
+                yield Entry(line.rstrip(), partition, number)
 
     def latest(self) -> None:
         """A file of decisions has none beside it."""
@@ -222,16 +195,60 @@ class FileHistory:
         return {}
 
     def close(self) -> None:
-        """Close the file of decisions."""
-        self._file.close()
+        """Nothing stays open."""
 
 
-def _opened(path: Path) -> io.BufferedReader:
-    try:
-        if path.suffix == ".gz":
-            return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type]
-        return path.open("rb")
-    except OSError as error:
-        raise ServiceError(
-            "file_unreachable", f"{error}.", where=str(path), fix="Check the path and the file."
-        ) from error
+class ExportHistory:
+    """An exported folder, up to the last offsets whose decisions are all in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._export = Export(folder)
+        self._folder = folder
+
+    def committed(self) -> list[Committed]:
+        """As its manifest says."""
+        decided = self._export.manifest.decided
+        if decided is None:
+            raise InputError(
+                "no_decisions", "the export has no decisions.", where=str(self._folder),
+                fix="Export again with --decisions, or give them with --decisions FILE.",
+            )  # fmt: skip
+        return [
+            Committed(decided.get(str(number), -1)) for number in range(self._export.partitions)
+        ]
+
+    def tape(self, number: int, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """A partition's segments; the first record must be among them."""
+        begin = self._export.log("tape").partitions[number].first
+        if last >= first and begin is not None and begin > first:
+            raise InputError(
+                "tape_cut", f"the tape begins at offset {begin}; expected {first}.",
+                where=f"{self._folder}, tape[{number}]",
+                fix="Give a checkpoint with --from-checkpoint.",
+            )  # fmt: skip
+        for placed in self._export.records("tape", number, after=first - 1, end=last + 1):
+            yield placed.offset, placed.value
+
+    def tape_end(self, number: int) -> int:
+        """As far as it was exported."""
+        last = self._export.log("tape").partitions[number].last
+        return 0 if last is None else last + 1
+
+    def price_partitions(self) -> int:
+        """As the topic had them."""
+        return len(self._export.log("prices").partitions)
+
+    def prices(self, partition: int) -> Iterator[Entry]:
+        """With the offsets that they had on the topic."""
+        for placed in self._export.records("prices", partition):
+            yield Entry(placed.value, partition, placed.offset)
+
+    def latest(self) -> None:
+        """It is not exported: it follows from the decisions."""
+
+    def thrown_ms(self) -> dict[int, int]:
+        """None are known."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing stays open."""

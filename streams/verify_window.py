@@ -14,46 +14,44 @@ from streams.verify_order import Displaced, Entry, Key, Order, Published, sketch
 
 WINDOW_DECISIONS_MAX = 250_000
 
-Page = Callable[[int, int | None], list[Entry]]
-"""Entries of a partition of `prices` from a place on (None: its beginning); empty at the end."""
+Prices = Callable[[int], Iterator[Entry]]
+"""The entries of a partition of `prices`, from its beginning."""
 
 
 class Cursor:
     """The decisions of one tape partition in one partition of `prices`, in their order."""
 
-    def __init__(self, page: Page, partition: int, number: int, order: Order, last: int) -> None:
-        self._page, self._partition, self._number = page, partition, number
-        self._order, self._last = order, last
-        self._entries = self._read()
+    def __init__(self, entries: Iterator[Entry], number: int, order: Order, last: int) -> None:
+        self._entries = _decisions(entries, number, order, last)
         self.head: Published | None = next(self._entries, None)
 
     def advance(self) -> None:
         """On to the next one."""
         self.head = next(self._entries, None)
 
-    def _read(self) -> Iterator[Published]:
-        place: int | None = None
-        while entries := self._page(self._partition, place):
-            for entry in entries:
-                if (entry.partition, entry.place) in self._order.skipped:
-                    continue
-                published = sketched(entry)
-                if published is None or published.sketch.tape.partition != self._number:
-                    continue
-                if 0 <= published.sketch.tape.offset <= self._last:
-                    yield published
-            place = entries[-1].next_place
+
+def _decisions(
+    entries: Iterator[Entry], number: int, order: Order, last: int
+) -> Iterator[Published]:
+    for entry in entries:
+        if (entry.partition, entry.place) in order.skipped:
+            continue
+        published = sketched(entry)
+        if published is None or published.sketch.tape.partition != number:
+            continue
+        if 0 <= published.sketch.tape.offset <= last:
+            yield published
 
 
 class Window:
     """Published decisions of a tape partition, up to its last committed offset."""
 
     def __init__(
-        self, page: Page, number: int, order: Order, last: int, found: Verification
+        self, prices: Prices, number: int, order: Order, last: int, found: Verification
     ) -> None:
         self._number, self._order, self._found = number, order, found
         self._cursors = {
-            partition: Cursor(page, partition, number, order, last)
+            partition: Cursor(prices(partition), number, order, last)
             for partition in sorted(order.used[number])
         }
         self._held: dict[Key, Published] = {}

@@ -28,6 +28,7 @@ from models.pricing import approvals
 from models.pricing import settle as settling
 from models.pricing.settle import Judged, Priced, Verdict, exogenous_log_of, judge
 from schemas import topics
+from schemas.exploration import Exploration
 from schemas.outputs import BreakerView, PriceDecided
 from schemas.state import BreakerState
 
@@ -208,6 +209,8 @@ def _beyond(
     log_step = 2.0 * _step_minor(wanted, mine.wanted_minor, rounding) / max(mine.wanted_minor, 1)
     is_log = abs(published.exogenous_log - mine.exogenous_log) <= log_step + PROFIT_RELATIVE_MAX
     compare("exogenous_log", published.exogenous_log, mine.exogenous_log, is_log)
+    one_coin, coin = published.exploration, shown.exploration
+    compare("exploration", one_coin, coin, _is_same_coin(one_coin, coin, rounding))
     if "price_minor" not in found:
         one_margin, margin = published.margin_pct, shown.margin_pct
         compare("margin_pct", one_margin, margin, _is_close(one_margin, margin, SHARE_ABSOLUTE_MAX))
@@ -232,6 +235,19 @@ def _compare_records(
     left, right = one.expected_profit_per_day_minor, other.expected_profit_per_day_minor
     near = abs(left - right) <= PROFIT_RELATIVE_MAX * scale
     compare("record.expected_profit_per_day_minor", left, right, near)
+
+
+def _is_same_coin(
+    one: Exploration | None, other: Exploration | None, rounding: guards.Rounding
+) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (
+        one.drew_up == other.drew_up
+        and within_step(one.up_minor, other.up_minor, rounding)
+        and within_step(one.down_minor, other.down_minor, rounding)
+        and abs(one.up_probability - other.up_probability) <= PROFIT_RELATIVE_MAX
+    )
 
 
 def _is_close(one: float | None, other: float | None, absolute: float) -> bool:

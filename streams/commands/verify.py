@@ -5,16 +5,18 @@ from pathlib import Path
 import click
 import msgspec
 
+from models.fold.engine import PartitionEngine
+from models.kernel.tile import Kernel
 from schemas.errors import CheckFailed, ConfigError
 from schemas.topics import PARTITIONS_DEFAULT
+from streams.checkpoints import read_checkpoint, require_partitions_of, restored
 from streams.config import load_settings
 from streams.engines import warm_kernel
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.replay import Replay
 from streams.tape_selection import KAFKA, SourceSpec
-from streams.verify import verify
-from streams.verify_sources import FileHistory, History, KafkaHistory
+from streams.verify import Engines, verify
+from streams.verify_sources import ExportHistory, FileHistory, History, KafkaHistory
 from streams.verify_text import summary_of, text_of
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -24,7 +26,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("source", default=KAFKA)
 @click.option(
     "--decisions", type=FILE,
-    help="Where SOURCE is not Kafka: the published decisions, one JSON object a line.",
+    help="Beside a tape file: the published decisions, one JSON object a line.",
 )  # fmt: skip
 @click.option(
     "--partitions", type=click.IntRange(1), default=PARTITIONS_DEFAULT, show_default=True,
@@ -52,21 +54,24 @@ def command(
     within 1e-6; the result says which were verified how. Works on a running system: what the pricer
     had not committed when this began is left out. Exit code 5 when history is not confirmed.
 
-    SOURCE: kafka, or a tape as in docs/tape-sources.md with its --decisions.
+    SOURCE: kafka; a folder that export wrote with --decisions; a tape file with --decisions FILE.
 
     Example: pricemaker verify --json
     """
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    if (source == KAFKA) != (decisions is None):
+    is_whole = source == KAFKA or Path(source).is_dir()
+    if is_whole != (decisions is None):
         raise ConfigError(
-            "decisions_needed", "--decisions was given with kafka, or not given with a file.",
-            field="--decisions", value=decisions, expected="a file, unless SOURCE is kafka",
-            fix="Give --decisions FILE beside a tape file; kafka has its own topic of prices.",
+            "decisions_needed",
+            "--decisions was given beside kafka or an export, or not given beside a file.",
+            field="--decisions", value=decisions,
+            expected="a file, unless SOURCE is kafka or an export",
+            fix="Give --decisions FILE beside a tape file; the others have their own decisions.",
         )  # fmt: skip
     kernel = warm_kernel(settings.engine.compilation_cache_dir)
     history: History
     if decisions is None:
-        history = KafkaHistory(settings)
+        history = KafkaHistory(settings) if source == KAFKA else ExportHistory(Path(source))
     else:
         spec = SourceSpec(source=source, partitions=partitions)
         history = FileHistory(settings, spec, decisions)
@@ -74,9 +79,7 @@ def command(
         committed = history.committed()
         engines = None
         if from_checkpoint is not None:
-            restored = Replay(kernel, len(committed), 1)
-            restored.load(from_checkpoint)
-            engines = restored.engines.__getitem__
+            engines = _engines_of(from_checkpoint, len(committed), kernel)
         with progress_bar(output, "verifying") as advance:
             found = verify(history, kernel, committed, engines, advance)
     finally:
@@ -91,3 +94,13 @@ def command(
             expected="every published decision confirmed from the tape",
             fix="Look at the differences above, from the first tape position on.",
         )
+
+
+def _engines_of(path: Path, partitions: int, kernel: Kernel) -> Engines:
+    """The engines of a checkpoint, which is read once for each: one is in memory at a time."""
+    require_partitions_of(read_checkpoint(path, ()), partitions, path)
+
+    def engine(number: int) -> PartitionEngine:
+        return restored(number, read_checkpoint(path, (number,)), kernel, path)
+
+    return engine

@@ -12,15 +12,11 @@ from streams.verify_order import Entry
 from streams.verify_sources import Committed
 
 Record = tuple[int, bytes]
-PAGE = 7  # small, so that pages end everywhere
 BATCH = 100
 
 
 class Memory:
-    """A history of one or several tape partitions.
-
-    ``prices`` are the partitions of `prices`; ``read`` counts the entries that were handed out.
-    """
+    """A history of one or several tape partitions, and of `published` partitions of `prices`."""
 
     def __init__(
         self,
@@ -29,7 +25,7 @@ class Memory:
         manifests: list[Manifest | None] | None = None,
         latest: dict[bytes, bytes] | None = None,
     ) -> None:
-        self.tapes, self.prices, self.kept = tapes, prices, latest
+        self.tapes, self.published, self.kept = tapes, prices, latest
         self.manifests = manifests or [None] * len(tapes)
         self.written_ms: Callable[[Entry], int | None] = lambda _: None
         self.thrown: dict[int, int] = {}
@@ -47,16 +43,12 @@ class Memory:
         return len(self.tapes[number])
 
     def price_partitions(self) -> int:
-        return len(self.prices)
+        return len(self.published)
 
-    def page(self, partition: int, place: int | None) -> list[Entry]:
-        start = place or 0
-        values = self.prices[partition][start : start + PAGE]
-        entries = [
-            Entry(value, partition, start + index, start + index + 1)
-            for index, value in enumerate(values)
-        ]
-        return [entry._replace(at_ms=self.written_ms(entry)) for entry in entries]
+    def prices(self, partition: int) -> Iterator[Entry]:
+        for index, value in enumerate(self.published[partition]):
+            entry = Entry(value, partition, index)
+            yield entry._replace(at_ms=self.written_ms(entry))
 
     def latest(self) -> Iterator[tuple[bytes, bytes]] | None:
         return None if self.kept is None else iter(list(self.kept.items()))
@@ -87,7 +79,7 @@ def published(kernel: Kernel, tapes: list[list[Record]], prices: int = 1) -> Mem
 
 def decision(history: Memory, number: int, partition: int = 0) -> dict[str, Any]:
     """One published decision."""
-    found: dict[str, Any] = orjson.loads(history.prices[partition][number])
+    found: dict[str, Any] = orjson.loads(history.published[partition][number])
     return found
 
 
@@ -99,7 +91,7 @@ def alter(history: Memory, number: int, partition: int = 0, **fields: Any) -> No
             body["record"][name.removeprefix("record__")] = value
         else:
             body[name] = value
-    history.prices[partition][number] = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    history.published[partition][number] = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 
 def place(found: dict[str, Any]) -> str:

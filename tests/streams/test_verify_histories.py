@@ -19,6 +19,9 @@ from schemas.events import rfc3339
 from schemas.tape import Source
 from streams import verify_order, verify_window
 from streams.cli import cli
+from streams.export_writer import LogWriter, write_manifest
+from streams.exports import read_manifest
+from streams.tape_builder import Placed
 from streams.verification import Verification
 from streams.verify import verify
 from streams.verify_text import text_of
@@ -61,7 +64,7 @@ def theirs(kernel: Kernel) -> list[Record]:
 def history(kernel: Kernel, tapes: list[list[Record]]) -> Memory:
     """What this engine published, on three partitions of `prices`; each holds both tapes' ones."""
     found = published(kernel, tapes, prices=3)
-    mixed = [{one["tape"]["partition"] for one in map(orjson.loads, p)} for p in found.prices]
+    mixed = [{one["tape"]["partition"] for one in map(orjson.loads, p)} for p in found.published]
     assert mixed == [{0, 1}] * 3
     return found
 
@@ -86,7 +89,7 @@ def rendered(found: Verification) -> str:
 
 def test_a_history_of_this_engine_is_confirmed(kernel: Kernel, history: Memory) -> None:
     found = verify(history, kernel)
-    decisions = sum(map(len, history.prices))
+    decisions = sum(map(len, history.published))
     assert found.confirmed
     assert (found.decisions, found.reproduced, found.agreed) == (decisions, decisions, 0)
     assert found.latest == len(history.kept or {})
@@ -98,7 +101,7 @@ def test_a_history_of_this_engine_is_confirmed(kernel: Kernel, history: Memory) 
 
 def test_segments_are_runs_of_one_engine_and_policy(kernel: Kernel, history: Memory) -> None:
     found = verify(history, kernel)
-    decided = [one for partition in history.prices for one in map(orjson.loads, partition)]
+    decided = [one for partition in history.published for one in map(orjson.loads, partition)]
     for number in range(TAPES):
         mine = [one for one in decided if one["tape"]["partition"] == number]
         mine.sort(key=lambda one: one["tape"]["offset"])
@@ -149,14 +152,14 @@ def latest_of(history: Memory, one: dict[str, Any]) -> dict[str, int]:
         later["sku"] == one["sku"]
         and later["version"] > one["version"]
         and later["status"] != "held"
-        for partition in history.prices
+        for partition in history.published
         for later in map(orjson.loads, partition)
     ) else {"latest_differs": 1}  # fmt: skip
 
 
 def test_a_missing_decision_is_named(kernel: Kernel, history: Memory) -> None:
     one = decision(history, 20, 2)
-    del history.prices[2][20]
+    del history.published[2][20]
     found = verify(history, kernel)
     assert kinds(found) == {"missing": 1}
     (missing,) = found.differences
@@ -164,13 +167,13 @@ def test_a_missing_decision_is_named(kernel: Kernel, history: Memory) -> None:
         one["price_id"], place(one), one["sku"],
     )  # fmt: skip
     assert missing.event is not None
-    assert found.reproduced == found.decisions == sum(map(len, history.prices))
+    assert found.reproduced == found.decisions == sum(map(len, history.published))
 
 
 def pair_of_one_product(history: Memory, partition: int) -> tuple[int, int]:
     """Places of two decisions on a product, one after the other."""
     seen: dict[str, int] = {}
-    for index, one in enumerate(map(orjson.loads, history.prices[partition])):
+    for index, one in enumerate(map(orjson.loads, history.published[partition])):
         if one["sku"] in seen and index > 15:
             return seen[one["sku"]], index
         seen[one["sku"]] = index
@@ -179,18 +182,16 @@ def pair_of_one_product(history: Memory, partition: int) -> tuple[int, int]:
 
 def test_a_reordered_pair_is_named(kernel: Kernel, history: Memory) -> None:
     first, second = pair_of_one_product(history, 0)
-    prices = history.prices[0]
+    prices = history.published[0]
     prices[first], prices[second] = prices[second], prices[first]
     early, late = decision(history, first), decision(history, second)
     assert (early["sku"], early["version"]) == (late["sku"], late["version"] + 1)
     found = verify(history, kernel)
-    between = second - first - 1
-    assert found.reproduced == found.decisions == sum(map(len, history.prices))
+    assert found.reproduced == found.decisions == sum(map(len, history.published))
     assert set(kinds(found)) == {"reordered"}
-    named = {one.price_id: one.other for one in found.differences}
-    # the pair stands wrong beside each other, or beside what stands between them
-    assert {early["price_id"], late["price_id"]} & set(named)
-    assert len(named) <= between + 1
+    pairs = {one.price_id: one.other for one in found.differences}
+    pair = early["price_id"], late["price_id"]
+    assert {pair, pair[::-1]} & set(pairs.items())
 
 
 def test_neighbours_out_of_order_are_named_as_the_pair_that_they_are(
@@ -198,12 +199,12 @@ def test_neighbours_out_of_order_are_named_as_the_pair_that_they_are(
 ) -> None:
     index = next(
         index
-        for index in range(10, len(history.prices[0]) - 1)
+        for index in range(10, len(history.published[0]) - 1)
         if decision(history, index)["tape"]["partition"]
         == decision(history, index + 1)["tape"]["partition"]
         and decision(history, index)["tape"] != decision(history, index + 1)["tape"]
     )
-    prices = history.prices[0]
+    prices = history.published[0]
     prices[index], prices[index + 1] = prices[index + 1], prices[index]
     early, late = decision(history, index), decision(history, index + 1)
     found = verify(history, kernel)
@@ -215,9 +216,9 @@ def test_neighbours_out_of_order_are_named_as_the_pair_that_they_are(
 
 
 def test_a_decision_written_twice_is_named_once_each_time(kernel: Kernel, history: Memory) -> None:
-    again = history.prices[0][12]
-    history.prices[0].append(again)
-    history.prices[0].insert(12, again)
+    again = history.published[0][12]
+    history.published[0].append(again)
+    history.published[0].insert(12, again)
     found = verify(history, kernel)
     assert kinds(found) == {"repeated": 2}
     assert {one.price_id for one in found.differences} == {orjson.loads(again)["price_id"]}
@@ -232,17 +233,17 @@ def test_decisions_at_places_that_do_not_exist_are_unexpected(
             "price_id": f"{number}", "sku": "NOBODY",
             "tape": {"partition": partition, "offset": offset},
         }  # fmt: skip
-        history.prices[0].append(orjson.dumps(invented))
-    history.prices[0].append(b"no decision")
+        history.published[0].append(orjson.dumps(invented))
+    history.published[0].append(b"no decision")
     found = verify(history, kernel)
     assert kinds(found) == {"unexpected": 5}
     assert {one.price_id for one in found.differences} == {"0", "1", "2", "3", "(no decision)"}
-    assert found.reproduced == sum(map(len, history.prices)) - 5
+    assert found.reproduced == sum(map(len, history.published)) - 5
 
 
 def test_prices_without_their_beginning_are_missing(kernel: Kernel, history: Memory) -> None:
-    cut = history.prices[1][:25]
-    del history.prices[1][:25]
+    cut = history.published[1][:25]
+    del history.published[1][:25]
     found = verify(history, kernel)
     assert kinds(found) == {"missing": 25}
     assert len(found.differences) == 20
@@ -256,7 +257,7 @@ def test_what_is_not_committed_yet_is_left_out(kernel: Kernel, history: Memory) 
     position = 900
     early = [
         one
-        for partition in history.prices
+        for partition in history.published
         for one in map(orjson.loads, partition)
         if one["tape"]["partition"] == 1 or one["tape"]["offset"] <= position
     ]
@@ -266,13 +267,13 @@ def test_what_is_not_committed_yet_is_left_out(kernel: Kernel, history: Memory) 
     history.kept = None
     found = verify(history, kernel)
     assert found.confirmed
-    assert found.decisions == found.reproduced == len(early) < sum(map(len, history.prices))
+    assert found.decisions == found.reproduced == len(early) < sum(map(len, history.published))
 
 
 def test_a_gap_in_versions_that_nothing_else_explains(kernel: Kernel, foreign: Memory) -> None:
     """Of another engine, which published a version 2 further on."""
     last = {}
-    for index in range(len(foreign.prices[0])):
+    for index in range(len(foreign.published[0])):
         last[decision(foreign, index)["sku"]] = index
     index = last["LAM-00001"]
     one = decision(foreign, index)
@@ -328,7 +329,7 @@ def shop_controls(shop: Partition, offset: int) -> int:
 
 def test_a_whole_history_of_another_engine_is_confirmed(kernel: Kernel, foreign: Memory) -> None:
     found = verify(foreign, kernel)
-    decisions = len(foreign.prices[0])
+    decisions = len(foreign.published[0])
     assert kinds(found) == {}
     assert (found.decisions, found.reproduced, found.agreed) == (decisions, 0, decisions)
     assert {(one.mode, one.engine, one.announced) for one in found.segments} == {
@@ -346,11 +347,11 @@ def test_alterations_in_another_engines_history_are_named(kernel: Kernel, foreig
         by = 1 if index == 40 else 120
         alter(foreign, index, price_minor=one["price_minor"] + by)
     missing = decision(foreign, 60)
-    del foreign.prices[0][60]
+    del foreign.published[0][60]
     foreign.kept = None
     found = verify(foreign, kernel)
     assert kinds(found) == {"altered": 2, "missing": 1}
-    assert found.agreed == len(foreign.prices[0]) - 2
+    assert found.agreed == len(foreign.published[0]) - 2
     assert {one.price_id for one in found.differences if one.kind == "missing"} == {
         missing["price_id"]
     }
@@ -398,8 +399,8 @@ def test_each_segment_is_verified_as_its_engine_asks(
     assert kinds(found) == {}
     modes = [(one.engine, one.mode) for one in found.segments]
     assert list(dict.fromkeys(modes)) == [(found.engine, "bytes"), ("f0e1", "actions")]
-    before = sum(one["tape"]["offset"] < 2_000 for one in map(orjson.loads, history.prices[0]))
-    assert (found.reproduced, found.agreed) == (before, len(history.prices[0]) - before)
+    before = sum(one["tape"]["offset"] < 2_000 for one in map(orjson.loads, history.published[0]))
+    assert (found.reproduced, found.agreed) == (before, len(history.published[0]) - before)
     assert (2_000, "f0e1") in [(one.offset, one.engine) for one in found.engine_changes]
 
 
@@ -435,7 +436,7 @@ def test_a_history_in_no_order_at_all_ends_with_a_clear_result(
     kernel: Kernel, history: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify_order, "DISPLACED_MAX", 5)
-    history.prices[0].reverse()
+    history.published[0].reverse()
     with pytest.raises(CheckFailed) as caught:
         verify(history, kernel)
     assert caught.value.code == "too_disordered"
@@ -460,7 +461,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
                    "--out", folder / "decisions.jsonl")  # fmt: skip
     assert replayed.exit_code == 0, replayed.stderr
     part = run("replay", folder / "tape.jsonl", "--stop-after", "3000",
-               "--save-checkpoint", folder / "checkpoint.jsonl")  # fmt: skip
+               "--checkpoint", folder / "checkpoint.jsonl")  # fmt: skip
     assert part.exit_code == 0, part.stderr
     return folder
 
@@ -497,6 +498,42 @@ def test_from_a_checkpoint_only_what_follows_is_verified(files: Path) -> None:
         out.write_bytes(b"\n".join(changed) + b"\n")
         code, document = verified(files, out, "--from-checkpoint", files / "checkpoint.jsonl")
         assert code == expected
+
+
+@pytest.fixture
+def exported(kernel: Kernel, files: Path, tmp_path: Path) -> Path:
+    """The same history as an exported folder, as ``export kafka --decisions`` writes it."""
+    folder = tmp_path / "export"
+    made = run("export", files / "tape.jsonl", folder)
+    assert made.exit_code == 0, made.stderr
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    lines = (files / "decisions.jsonl").read_bytes().splitlines()
+    writer = LogWriter(folder, "prices", "parquet", 1, None, contiguous=False)
+    for offset, line in enumerate(lines):
+        writer.write(Placed(0, 2 * offset, line))  # markers of transactions lie between
+    writer.close()
+    decided = {str(log.partition): log.last or 0 for log in manifest.tape.partitions}
+    whole = msgspec.structs.replace(manifest, prices=writer.log, decided=decided)
+    write_manifest(folder, whole, finished=True)
+    return folder
+
+
+def test_an_exported_folder_is_verified_alone(files: Path, exported: Path) -> None:
+    result = run("verify", exported, "--json")
+    document = json.loads(result.stdout)
+    lines = (files / "decisions.jsonl").read_bytes().splitlines()
+    assert (result.exit_code, document["confirmed"], document["reproduced"]) == (
+        0, True, len(lines),
+    )  # fmt: skip
+
+
+def test_an_export_without_decisions_says_so(files: Path, tmp_path: Path) -> None:
+    made = run("export", files / "tape.jsonl", tmp_path / "export")
+    assert made.exit_code == 0, made.stderr
+    result = run("verify", tmp_path / "export", "--json")
+    error = json.loads(result.stderr)
+    assert (result.exit_code, error["code"]) == (3, "no_decisions")
 
 
 def test_a_file_needs_its_decisions(files: Path) -> None:
