@@ -8,7 +8,6 @@ first line is ``{"order":"event_time"}`` no event may be older than the one befo
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from schemas import tape
 from schemas.errors import EngineError, InputError
@@ -113,7 +112,9 @@ def line_of(path: Path, partition: int, offset: int) -> str:
     return f"{path}, tape[{partition}]@{offset}"
 
 
-def built(builder: TapeBuilder, path: Path, progress: Callable[[int], None] | None) -> Any:
+def built(
+    builder: TapeBuilder, path: Path, progress: Callable[[int], None] | None
+) -> Iterator[Placed]:
     """An event file's records, placed."""
     for topic, value in read_events(path, progress):
         yield from builder.append(topic, value)

@@ -255,6 +255,7 @@ def test_an_engine_that_takes_over_from_another_announces_itself(kernel: Kernel)
     assert value is not None
     record = tape.decode(value)
     assert record.source == tape.Source("engine", 0, 7)
+    assert record.event.version == "1.2.3"
     assert (record.event.previous, record.event.fingerprint, record.event.worker) == (
         "older 1", kernel.fingerprint, "w2",
     )  # fmt: skip

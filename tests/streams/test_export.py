@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import Producer
@@ -38,6 +39,9 @@ from tests.streams.spine import fresh_topics, new_prefix, read_topic
 PARTITIONS = 4
 HASHES = ("decisions_sha256", "state_sha256", "positions")
 FORMATS = ("parquet", "jsonl")
+GOLDEN = Path(__file__).parent / "golden"
+# Of the tape in the golden folders.
+TAPE_SHA256 = "4f37101ca849e126b14469ae6cb8371389d3defbf5a54f4384925077e20b6379"
 
 
 class Files(NamedTuple):
@@ -332,3 +336,20 @@ def test_a_running_systems_decisions_and_state(kafka_bootstrap: str, tmp_path: P
 def test_only_kafka_has_decisions_and_state(files: Files, tmp_path: Path, option: str) -> None:
     code, error = fails("export", files.events, tmp_path / "tape", option)
     assert (code, error["field"]) == (2, option)
+
+
+@pytest.mark.parametrize("encoding", FORMATS)
+def test_a_folder_of_an_earlier_version_is_still_read(encoding: str) -> None:
+    export = Export(GOLDEN / f"export-1-{encoding}")
+    tick = {"type": "clock_ticked", "event_id": "t", "event_time": "2026-01-01T00:00:00.000Z"}
+    ticked = b'{"source":{"topic":"controls","partition":0,"offset":0},"event":%b}'
+    lines = b'{"source":{"topic":"orders","partition":1,"offset":7},\n"event":{"note":"two lines"}}'
+    assert [list(export.records("tape", number)) for number in range(2)] == [
+        [Placed(0, 0, ticked % orjson.dumps(tick)), Placed(0, 1, lines)],
+        [Placed(1, 0, b"\xff\x00 no JSON")],
+    ]
+    assert list(export.records("prices", 0)) == [
+        Placed(0, 4, b'{"price_minor":999}'), Placed(0, 9, b'{"price_minor":1099}'),
+    ]  # fmt: skip
+    assert export.manifest.decided == {"0": 1, "1": 0}
+    assert export.manifest.tape.sha256 == TAPE_SHA256
