@@ -23,6 +23,7 @@ from schemas.backtest import BacktestReport
 from schemas.errors import InputError
 from streams import backtest_jobs
 from streams.backtest_jobs import BASELINE, Folded, Job
+from streams.backtest_loop import LoopAsked, with_loops
 from streams.backtest_report import report_of
 from streams.backtest_spool import Spool, spool
 from streams.engines import warm_kernel
@@ -31,6 +32,7 @@ from streams.tape_sources import Progress
 
 AS_PUBLISHED = "as published"
 SPOOL_SHARE = 0.1  # of the progress
+FOLDS_SHARE = 0.5  # of the progress, where closed loops follow
 
 
 class Asked(NamedTuple):
@@ -47,6 +49,7 @@ class Asked(NamedTuple):
     families: tuple[str, ...] = ()
     seed: int = 1
     baseline: Candidate = Candidate(AS_PUBLISHED)
+    loop: LoopAsked | None = None  # closed loops, too
 
     @property
     def all(self) -> tuple[Candidate, ...]:
@@ -63,7 +66,12 @@ def backtest(asked: Asked, settings: Any, progress: Progress | None = None) -> B
     FieldError : a policy, rule or edit does not fit the tape
     ServiceError : file or broker cannot be reached
     """
-    started, tell = time.perf_counter(), progress or (lambda _: None)
+    started, whole = time.perf_counter(), progress or (lambda _: None)
+    folds_share = 1.0 if asked.loop is None else FOLDS_SHARE
+
+    def tell(share: float) -> None:
+        whole(share * folds_share)
+
     with tempfile.TemporaryDirectory(prefix="pricemaker-backtest-") as name:
         folder = Path(name)
         laid = spool(asked.spec, settings, folder, lambda share: tell(share * SPOOL_SHARE))
@@ -71,6 +79,12 @@ def backtest(asked: Asked, settings: Any, progress: Progress | None = None) -> B
         cache_dir = settings.engine.compilation_cache_dir
         folded = run_jobs(jobs, asked.processes, cache_dir, partial(_tell_folds, tell))
         report = report_of(asked.all, folder, folded, laid, asked.seed, warm_kernel(cache_dir))
+        if asked.loop is not None:
+            with pool_of(asked.processes, cache_dir) as pool:
+                report = with_loops(
+                    report, asked.loop, asked.candidates, folder, folded, pool,
+                    lambda share: whole(FOLDS_SHARE + (1.0 - FOLDS_SHARE) * share),
+                )  # fmt: skip
     seconds = round(time.perf_counter() - started, 3)
     return replace(report, run=replace(report.run, seconds=seconds))
 
@@ -92,7 +106,15 @@ def jobs_of(asked: Asked, laid: Spool, folder: Path) -> list[Job]:
         _require_listed(asked, laid)
         partitions = sorted({laid.routes[sku][1] for sku in skus})
     return [
-        Job(folder, number, candidate, partition, laid.first_offsets[partition], skus)
+        Job(
+            folder,
+            number,
+            candidate,
+            partition,
+            laid.first_offsets[partition],
+            skus,
+            keeps_state=asked.loop is not None and number == BASELINE,
+        )
         for partition in partitions
         for number, candidate in enumerate(asked.all)
     ]

@@ -39,6 +39,7 @@ class Job(NamedTuple):
     partition: int
     first_offset: int
     skus: frozenset[str] | None  # that count; None: all
+    keeps_state: bool = False  # the records at the tape's end are written down, too
 
 
 class Folded(NamedTuple):
@@ -95,6 +96,8 @@ def fold(job: Job) -> Folded:
             log.write(collector.shown_prices)
             collector.shown_prices.clear()
     _write(job, collector.columns(engine.kernel), observers)
+    if job.keeps_state:
+        write_state(job, engine)
     state = engine.state
     return Folded(
         number=job.number,
@@ -233,6 +236,19 @@ def read_columns(folder: Path, number: int, partition: int) -> tuple[Columns, di
     """The columns of a fold, and what its observers found, by name."""
     with _path(folder, number, partition).open("rb") as file:
         found: tuple[Columns, dict[str, Any]] = pickle.load(file)  # our own, of this run
+        return found
+
+
+def write_state(job: Job, engine: PartitionEngine) -> None:
+    """Write down the records of a fold's end."""
+    with _path(job.folder, job.number, job.partition).with_suffix(".state").open("wb") as file:
+        pickle.dump(list(engine.state.all_records()), file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def read_state(folder: Path, number: int, partition: int) -> list[tuple[bytes, bytes]]:
+    """The records of a fold's end."""
+    with _path(folder, number, partition).with_suffix(".state").open("rb") as file:
+        found: list[tuple[bytes, bytes]] = pickle.load(file)  # our own, of this run
         return found
 
 

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from models.backtest import closed_loop, closed_loop_value, fitted_shop
 from models.backtest.closed_loop import Lived, Records, Task
 from models.backtest.collect import Columns
-from schemas.backtest import ClosedLoopValue
+from models.backtest.edits import Candidate
+from models.backtest.join import joined
+from schemas.backtest import BacktestReport, ClosedLoopValue
 from streams import backtest_jobs
+from streams.backtest_jobs import BASELINE, Folded
 from streams.tape_sources import Progress
 
 PRODUCTS_DEFAULT, DAYS_DEFAULT = 30, 56
@@ -86,6 +91,43 @@ def run_closed_loop(
         )
         for theirs in lived[1:]
     ]  # fmt: skip
+
+
+def with_loops(
+    report: BacktestReport,
+    asked: LoopAsked,
+    candidates: Sequence[Candidate],
+    folder: Path,
+    folded: Sequence[Folded],
+    pool: Executor,
+    progress: Progress | None = None,
+) -> BacktestReport:
+    """Add closed loops to a report. A candidate that changes the prior or the tape has none."""
+    base = [one for one in folded if one.number == BASELINE]
+    parts = [backtest_jobs.read_columns(folder, BASELINE, one.partition)[0] for one in base]
+    states = {one.partition: backtest_jobs.read_state(folder, BASELINE, one.partition)
+              for one in base}  # fmt: skip
+    texts = {one.number: one.policy for one in folded}
+    chosen = {
+        number: candidate
+        for number, candidate in enumerate(candidates, start=1)
+        if candidate.prior is None and not candidate.edits
+    }
+    policies = None, [texts[number] for number in chosen]
+    found = run_closed_loop(asked, joined(parts), states, policies, pool, progress)
+    values = {one.name: value for one, value in zip(chosen.values(), found, strict=True)}
+    skipped = tuple(
+        f"{one.name}: no closed loop, since it changes more than the policy."
+        for one in candidates
+        if one.name not in values
+    )
+    return replace(
+        report,
+        run=replace(report.run, assumptions=(*report.run.assumptions, *skipped)),
+        comparisons=tuple(
+            replace(one, closed_loop=values.get(one.candidate, ())) for one in report.comparisons
+        ),
+    )
 
 
 def live(task: Task) -> Lived:

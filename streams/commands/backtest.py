@@ -67,6 +67,18 @@ if TYPE_CHECKING:  # the engine brings JAX, which takes seconds to load
     "candidate's changes, or without a candidate which events.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of estimates.")
+@click.option(
+    "--closed-loop", "runs", metavar="RUNS", type=click.IntRange(2, 10_000),
+    help="Let the engine price so many simulated shops that are like this one.  [default: none]",
+)  # fmt: skip
+@click.option(
+    "--closed-loop-days", "loop_days", type=click.IntRange(1, 3650), default=56, show_default=True,
+    help="Days that each of them is open.",
+)  # fmt: skip
+@click.option(
+    "--closed-loop-products", "loop_products", type=click.IntRange(1), default=30,
+    show_default=True, help="Products in each, chosen at random.",
+)  # fmt: skip
 @bootstrap_option
 @command_options()
 def command(
@@ -85,6 +97,9 @@ def command(
     html: Path | None,
     decision: str | None,
     seed: int,
+    runs: int | None,
+    loop_days: int,
+    loop_products: int,
 ) -> None:
     """Fold a tape under other policies beside its own, and compare.
 
@@ -94,6 +109,7 @@ def command(
     Example: pricemaker backtest shop.jsonl --set calm:objective.risk_aversion=0.3
     """
     from streams.backtest import AS_PUBLISHED, Asked, backtest
+    from streams.backtest_loop import LoopAsked
     from streams.backtest_text import backtest_text
     from streams.candidates import candidates_of
 
@@ -115,6 +131,7 @@ def command(
         skus=skus,
         families=families,
         seed=seed,
+        loop=None if runs is None else LoopAsked(runs, loop_days, loop_products, seed),
     )
     with progress_bar(output, f"folding {Path(spec.source).name}") as advance:
         report = backtest(asked, settings, advance)

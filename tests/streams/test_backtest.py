@@ -13,6 +13,7 @@ from schemas.backtest import BacktestReport
 from schemas.counterfactual import Edit, Match
 from schemas.errors import ConfigError, FieldError, InputError
 from streams.backtest import Asked, backtest
+from streams.backtest_loop import LoopAsked
 from streams.candidates import candidates_of, parse_path
 from streams.cli import cli
 from streams.config import load_settings
@@ -190,3 +191,20 @@ def test_a_path_names_each_part() -> None:
     assert parse_path("scopes[0].guards.tick_minor") == ("scopes", 0, "guards", "tick_minor")
     with pytest.raises(ConfigError):
         parse_path("scopes[x]")
+
+
+def test_closed_loops_stand_beside_a_changed_policy_and_not_beside_a_changed_tape(
+    shop: Path,
+) -> None:
+    loop = LoopAsked(runs=2, days=4, products=3)
+    report = run(shop, STEPS, RIVALS, loop=loop)
+    steps, rivals = report.comparisons
+    (value,) = steps.closed_loop
+    assert (value.runs, value.days, value.products) == (2, 4, 3)
+    assert value.baseline_per_day.mean_minor != 0.0
+    assert rivals.closed_loop == ()
+    assert "rivals: no closed loop, since it changes more than the policy." in (
+        report.run.assumptions
+    )
+    again = run(shop, STEPS, processes=2, loop=loop)
+    assert again.comparisons[0].closed_loop == steps.closed_loop
