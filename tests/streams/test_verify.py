@@ -21,6 +21,7 @@ from streams.cli import cli
 from streams.config import load_settings
 from streams.engines import PricingEngines, warm_kernel
 from streams.event_files import event_key
+from streams.kafka_settings import group_id
 from streams.pricer import publisher_gate
 from streams.settings import Settings
 from streams.verification import differing_fields
@@ -229,6 +230,38 @@ def test_text_for_people_shows_both_values(history: History, tampered: Settings)
     text = " ".join(result.stdout.split())
     assert f"altered {altered['price_id']} at {place(altered)}" in text
     assert f"price_minor: published {price + 1}, recomputed {price}" in text
+
+
+@pytest.mark.kafka
+def test_beside_a_running_worker(kafka_bootstrap: str, kernel: Kernel) -> None:
+    """What is committed when it begins is confirmed; the worker goes on, and no group is joined."""
+    settings = fresh_topics(kafka_bootstrap)
+    shop = Shop(6, settings=ShopSettings(products=4, step_hours=12, traffic_hours=12))
+    sources = Sources(settings)
+
+    def feed(steps: int) -> None:
+        for _ in range(steps):
+            for topic, value in shop.step({}):
+                key = event_key(value)
+                sources.raw(topic, key.decode() if key else None, value)
+        sources.flush()
+
+    with WorkerThread(settings, PricingEngines(kernel), gate=publisher_gate) as worker:
+        feed(6)
+        assert worker.progress.wait_idle(IDLE_S)
+        committed = len(read(settings, PRICES.name))
+        feed(12)
+        code, document = verified(settings)
+        assert (code, document["confirmed"]) == (0, True)
+        assert document["decisions"] == document["reproduced"] >= committed > 0
+        assert worker.progress.wait_idle(IDLE_S)
+    code, document = verified(settings)
+    assert (code, document["decisions"]) == (0, len(read(settings, PRICES.name)))
+    client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap})
+    groups = [one.group_id for one in client.list_consumer_groups().result().valid]
+    assert [name for name in groups if name.startswith(settings.topics.prefix)] == [
+        group_id(settings)
+    ]
 
 
 @pytest.mark.kafka
