@@ -38,7 +38,7 @@ from streams.tape_kafka import READ_DEADLINE_S
 ORDER = (PRODUCTS, CONTROLS, INVENTORY, COMPETITOR_PRICES, TRAFFIC, ORDERS, RETURNS)
 RANK = {topic.name: rank for rank, topic in enumerate(ORDER)}
 assert set(ORDER) == set(SOURCES)
-CHUNK_RECORDS = 2_000
+CHUNK_RECORDS = 5_000
 TICK_SOURCE = "reconstruction"  # the source named by ticks that no source topic has; no topic
 
 Progress = Callable[[float], None]
@@ -120,6 +120,7 @@ def reconstructed(
     config = {
         **reader_config(settings, "sources"),
         "queued.min.messages": CHUNK_RECORDS,  # not much more than is asked for at a time
+        "fetch.queue.backoff.ms": 5,  # not a second, in which the next partition waits
         "queued.max.messages.kbytes": 8 * 1024,
     }
     consumer = Consumer(config)
