@@ -23,14 +23,20 @@ import numpy as np
 from scipy import special
 
 from models.backtest.columns import Bools, Decisions, Epochs, Floats, Integers, Outcomes, Products
-from models.backtest.trials import Support, Trials, seen_by_buyers, supported, trials_of
+from models.backtest.trials import (
+    SHOWN_MIN,
+    Support,
+    Trials,
+    shown_after,
+    supported,
+    trials_of,
+)
 from schemas.backtest import Estimate, OffPolicyValue
 from schemas.policy import DecisionPolicy
 
 LEVEL = 0.9
 SAMPLE_MIN = 40.0  # effective clusters; below, cluster-robust intervals are too short
 SUPPORT_MIN = 0.05  # of the decisions at which the prices differ
-SHOWN_MIN = 0.9  # of the drawn prices that buyers really saw
 WIDTH_MAX = 0.25  # half the interval over the profit of the stretches
 CONTRAST_MIN = 1e-9
 SHRINK_TRIALS, SCALE_MAX = 2.0, 10.0
@@ -64,14 +70,15 @@ def compare(
     """
     logged = baseline if logged is None else logged
     support = supported(logged, baseline, candidate)
-    shown = seen_by_buyers(logged, epochs, support.coin)
-    trials = trials_of(products, logged, epochs, outcomes, support, stretch or DecisionPolicy())
+    seen, delay_days = shown_after(logged, epochs, support.coin)
+    rule = stretch or DecisionPolicy()
+    trials = trials_of(products, logged, epochs, outcomes, support, rule, delay_days)
     currency_of = np.array(products.currencies)[logged.product] if products.skus else np.array([])
     found: list[OffPolicyValue] = []
     for currency in sorted(set(products.currencies)):
         mine = currency_of == currency
         found += _values(
-            currency, support, mine, trials.take(mine[trials.row]), shown[mine & support.coin]
+            currency, support, mine, trials.take(mine[trials.row]), seen[mine & support.coin]
         )
     return tuple(found)
 

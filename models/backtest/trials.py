@@ -28,6 +28,9 @@ from schemas.events import DAY_MS, HOUR_MS
 from schemas.policy import DecisionPolicy
 
 STRETCH_SHARE = 0.5  # of the epoch to be expected: in it few end early
+SHOWN_MIN = 0.9  # of the drawn prices that buyers saw
+FOLLOWING_MAX = 8  # decisions after a toss that are looked at
+DELAY_DAYS_MAX = 2  # that a shop takes to show a price
 GRACE_MS = HOUR_MS  # a decision so soon after midnight has the whole day
 
 _DEMAND, _ELASTICITY = INPUTS.index("demand_per_day"), INPUTS.index("elasticity")
@@ -101,23 +104,50 @@ def supported(logged: Decisions, baseline: Decisions, candidate: Decisions) -> S
     )
 
 
-def seen_by_buyers(logged: Decisions, epochs: Epochs, coin: Bools) -> Floats:
-    """Whether buyers saw the price that was drawn, at noon of the stretch's first day: 1 or 0, NaN
-    where the tape does not say.
+class Shown(NamedTuple):
+    """Whether buyers saw what the policy set [decision]: 1 or 0, NaN where nothing says; and how
+    many days the shop takes to show a price.
     """
+
+    seen: Floats
+    delay_days: int
+
+
+def shown_after(logged: Decisions, epochs: Epochs, coin: Bools) -> Shown:
+    """The shortest delay after which buyers saw nearly all drawn prices, else that with the most.
+
+    One delay for all, so that it does not depend on the side that was drawn.
+    """
+    found = [
+        Shown(_seen(logged, epochs, coin, delay), delay) for delay in range(DELAY_DAYS_MAX + 1)
+    ]
+    shares = [
+        float(one.seen[~np.isnan(one.seen)].mean()) if not np.isnan(one.seen).all() else 0.0
+        for one in found
+    ]
+    enough = [one for one, share in zip(found, shares, strict=True) if share >= SHOWN_MIN]
+    return enough[0] if enough else found[int(np.argmax(shares))]
+
+
+def _seen(logged: Decisions, epochs: Epochs, coin: Bools, delay_days: int) -> Floats:
+    """At noon of the first day of the stretch: the drawn price, or what it became by then."""
     seen = np.full(len(coin), np.nan)
     rows = np.flatnonzero(coin & logged.effective)
     if not len(rows) or not len(epochs.product):
         return seen
-    stride = int(max(logged.at_ms.max(), epochs.begin_ms.max())) + 3 * DAY_MS
+    stride = int(max(logged.at_ms.max(), epochs.begin_ms.max())) + (DELAY_DAYS_MAX + 3) * DAY_MS
     keys = epochs.product * stride + epochs.begin_ms
     order = np.argsort(keys, kind="stable")
-    at_ms = _first_day(logged.at_ms[rows]) * DAY_MS + DAY_MS // 2
+    at_ms = (_first_day(logged.at_ms[rows]) + delay_days) * DAY_MS + DAY_MS // 2
     place = np.searchsorted(keys[order], logged.product[rows] * stride + at_ms, side="right") - 1
     epoch = order[np.maximum(place, 0)]
     known = (place >= 0) & (epochs.product[epoch] == logged.product[rows])
     known &= epochs.end_ms[epoch] > at_ms
-    same = epochs.price_minor[epoch] == logged.price_minor[rows]
+    same = np.zeros(len(rows), np.bool_)
+    for step in range(FOLLOWING_MAX):  # a kept probe may have been moved a little before noon
+        later = np.minimum(rows + step, len(coin) - 1)
+        meant = (logged.product[later] == logged.product[rows]) & (logged.at_ms[later] <= at_ms)
+        same |= meant & (logged.price_minor[later] == epochs.price_minor[epoch])
     seen[rows] = np.where(known, same, np.nan)
     return seen
 
@@ -132,6 +162,7 @@ def trials_of(
     outcomes: Outcomes,
     support: Support,
     stretch: DecisionPolicy,
+    delay_days: int = 0,
 ) -> Trials:
     """Collect the supported coins whose stretch ended before the tape's last day.
 
@@ -142,7 +173,7 @@ def trials_of(
     family_of = np.array([names[name] for name in products.families], np.int64)
     coins = Decisions._make(column[row] for column in logged)
     days = _days(coins, epochs, len(products.skus), stretch)
-    first = _first_day(coins.at_ms)
+    first = _first_day(coins.at_ms) + delay_days
     amount = profit_minor(outcomes)
     unknown = np.isnan(amount)
     earned, gaps = (

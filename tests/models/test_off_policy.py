@@ -11,7 +11,7 @@ from models.backtest.columns import Decisions, Epochs, Outcomes, Products
 from models.backtest.experiment import is_coin, prices_at, up_share
 from models.backtest.off_policy import DOUBLY_ROBUST, INVERSE, SELF_NORMALISED
 from models.backtest.realised import DaySums, profit_minor
-from models.backtest.trials import seen_by_buyers
+from models.backtest.trials import shown_after
 from models.kernel.objective import PADDING
 from models.kernel.tile import Kernel
 from schemas.backtest import OffPolicyValue
@@ -177,6 +177,24 @@ def test_it_refuses_with_a_reason(logged: Decisions, candidate: Decisions, reaso
     assert reason in value.refused
 
 
+def test_a_shop_that_shows_prices_a_day_later_is_waited_for() -> None:
+    """On the day of the toss all sell seven; from the next one on the drawn price tells."""
+    before, later = epochs(np.full(COUNT, 1000.0)), epochs(LOGGED.price_minor)
+    change_ms = np.full(COUNT, (FIRST_DAY + 1) * DAY_MS)
+    parts = zip(before._replace(end_ms=change_ms), later._replace(begin_ms=change_ms), strict=True)
+    seen = Epochs._make(np.concatenate(part) for part in parts)
+    first = HISTORY[1].day == FIRST_DAY
+    units = np.where(first, 7.0, HISTORY[1].units)
+    price = np.where(first, 1000.0, LOGGED.price_minor[HISTORY[1].product])
+    sold = HISTORY[1]._replace(units=units, orders=units, revenue_minor=units * price)
+    assert shown_after(LOGGED, seen, is_coin(LOGGED)).delay_days == 1
+    found = off_policy.compare(products(), LOGGED, decisions(UP, coin=False), seen, sold)
+    truth = 0.5 * COUNT * (PROFIT_UP - PROFIT_DOWN)
+    for value in found:
+        assert value.estimate is not None
+        assert value.estimate.mean_minor == pytest.approx(truth, rel=1e-9)
+
+
 def test_an_interval_too_wide_to_use_is_refused() -> None:
     """One product sells most of all there is: its luck with the coin is the estimate."""
     sold = np.where(np.arange(COUNT) == 0, 30_000.0, SOLD)
@@ -280,8 +298,9 @@ def test_a_folds_coins_are_experiments_that_buyers_saw(kernel: Kernel) -> None:
         assert told is not None
         assert (found.up_minor[row], found.down_minor[row]) == (told.up_minor, told.down_minor)
         assert found.wanted_minor[row] == (told.up_minor if told.drew_up else told.down_minor)
-    seen_share = seen_by_buyers(found, columns.epochs, coin)
-    assert set(seen_share[~np.isnan(seen_share)].tolist()) == {1.0}
+    shown = shown_after(found, columns.epochs, coin)
+    assert shown.delay_days == 0
+    assert set(shown.seen[~np.isnan(shown.seen)].tolist()) == {1.0}
     (value,) = off_policy.compare(columns.products, found, found, columns.epochs, columns.outcomes)
     assert value.explored == coin.sum()
     assert value.refused == "the candidate's prices are the baseline's"
