@@ -1,6 +1,6 @@
 """Replay of a tape by partitions in several processes, against the same replay in one.
 
-    python -m benchmarks.replay_processes SOURCE [--processes 2] [--rounds 1]
+    python -m benchmarks.replay_processes SOURCE [--processes 2] [--rounds 1] [--to-offset N]
 
 SOURCE is best an export (`pricemaker export FILE FOLDER`), since each process then reads its own
 partitions; an event file is read and checked by each of them from end to end. Runs take turns. Each
@@ -27,7 +27,7 @@ from streams.replay_conductor import Conductor, Every
 from streams.replay_lane import Job
 from streams.replay_processes import fold_in_processes
 from streams.replay_summary import summarise
-from streams.tape_selection import SourceSpec
+from streams.tape_selection import Selection, SourceSpec
 from streams.tape_sources import open_source
 
 RATIO_TO_REACH = 1.5
@@ -72,8 +72,10 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--to-offset", type=int, help="only so much of each partition")
     options = parser.parse_args()
-    spec = SourceSpec(source=options.source)
+    selection = Selection(to_offset=options.to_offset)
+    spec = SourceSpec(source=options.source, selection=selection)
     runs = [run(spec, count) for _ in range(options.rounds) for count in (1, options.processes)]
     assert len({one["decisions_sha256"] for one in runs}) == 1
     alone = [one for one in runs if one["processes"] == 1]
@@ -82,6 +84,7 @@ def main() -> None:
     busiest = min(max(one["cpu_seconds"]) for one in several)
     result = {
         "source": Path(options.source).name,
+        "to_offset": options.to_offset,
         "ratio_by_the_clock": round(min(one["seconds"] for one in alone) / fastest, 3),
         "ratio_by_cpu": round(min(sum(one["cpu_seconds"]) for one in alone) / busiest, 3),
         "ratio_to_reach": RATIO_TO_REACH,

@@ -1,5 +1,6 @@
 """Checkpoints of a replay: gone on from anywhere to the same bytes; refused unless whole."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,11 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from schemas import tape
 from streams import replay_lane, replay_run
 from streams.cli import cli
 from streams.replay_conductor import Conductor
+from tests.streams.spine import Shop, fresh_topics
 from tests.streams.test_replay import HASHES, Files, fails, files, run
 
 __all__ = ["files"]  # the fixture
@@ -173,3 +176,42 @@ def test_a_checkpoint_of_other_partitions_is_refused(
     code, error = fails(files.events, *options)
     assert (code, error["code"], error["where"]) == (3, "partition_mismatch", str(checkpoint))
     assert orjson.loads(orjson.dumps(error))["value"] == "4"
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_what_a_file_began_goes_on_from_kafka(
+    files: Files,
+    checkpoint: Path,
+    kafka_bootstrap: str,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: str,
+) -> None:
+    live = fresh_topics(kafka_bootstrap)
+    shop = Shop(live)
+    for line in files.tape.read_bytes().splitlines():
+        at, value = tape.parse_line(line)
+        shop.raw("tape", None, value, partition=at.partition)
+    shop.flush()
+    monkeypatch.setenv("PRICEMAKER_KAFKA__BOOTSTRAP", kafka_bootstrap)
+    monkeypatch.setenv("PRICEMAKER_TOPICS__PREFIX", live.topics.prefix)
+    document = run("kafka", "--from-checkpoint", checkpoint, "--processes", processes)
+    assert document["records"] == files.document["records"] - 2000
+    assert {name: document[name] for name in HASHES} == {
+        name: files.document[name] for name in HASHES
+    }
+    first = next(p for p in json.loads(checkpoint.read_bytes().splitlines()[0])["places"])
+    moved = checkpoint.with_name(f"moved-{processes}.jsonl")
+    other = replace_record_hash(checkpoint, first["record_sha256"])
+    moved.write_bytes(other)
+    code, error = fails("kafka", "--from-checkpoint", moved, "--processes", processes)
+    assert (code, error["code"]) == (3, "other_tape")
+    assert error["where"] == f"tape[{first['partition']}]@{first['position']}"
+
+
+def replace_record_hash(checkpoint: Path, sha256: str) -> bytes:
+    """The checkpoint as that of a tape with another last record."""
+    lines = checkpoint.read_bytes().splitlines(keepends=True)[:-1]
+    lines[0] = lines[0].replace(sha256.encode(), b"0" * 64)
+    whole = b"".join(lines)
+    return whole + orjson.dumps({"sha256": hashlib.sha256(whole).hexdigest()}) + b"\n"
