@@ -1,7 +1,8 @@
 """Sums by event day of one policy's decisions on one tape partition, as the decisions come.
 
-What is in force is valued as its own decision valued it. A product of which nothing was decided for
-`IN_FORCE_DAYS` has left. Memory: a few numbers a product, and a few a day.
+What is in force is valued as its own decision valued it. A product on sale is decided anew before
+its price's validity ends; one of which nothing was decided for that long has left. Memory: a few
+numbers a product, and a few a day.
 """
 
 import math
@@ -15,7 +16,7 @@ from schemas.backtest import DaySeries
 from schemas.events import DAY_MS, rfc3339, time_ms
 from schemas.outputs import DecisionRecord, Greeks, PriceDecided
 
-IN_FORCE_DAYS = 15  # a product on sale is decided anew within 14
+VALID_DAYS_UNKNOWN = 15.0  # where no price was effective yet
 
 
 class Levels(NamedTuple):
@@ -40,6 +41,7 @@ class Day(Struct):
 class _Product(Struct):
     currency: str
     day: int  # of the last decision
+    valid_days: float = VALID_DAYS_UNKNOWN
     levels: Levels | None = None
 
 
@@ -61,6 +63,7 @@ class DayBook:
         if decision.status == "held":
             found.held += 1
             return
+        product.valid_days = valid_days(decision)
         before = decision.previous_minor
         found.price_changes += before is not None and before != decision.price_minor
         if decision.record is not None and decision.greeks is not None:
@@ -75,9 +78,11 @@ class DayBook:
         """Close the days before this one; an earlier one is over already."""
         if self._day is None:
             self._day = day
-        last = min(day, self._day + IN_FORCE_DAYS + 1)
-        for closing in range(self._day, last):
-            for currency, levels in self._in_force(closing).items():
+        for closing in range(self._day, day):
+            standing = self._in_force(closing)
+            if not standing:
+                break  # none comes back without a decision
+            for currency, levels in standing.items():
                 self._days.setdefault(currency, {}).setdefault(closing, Day()).levels = levels
         self._day = max(self._day, day)
         return self._day
@@ -85,7 +90,7 @@ class DayBook:
     def _in_force(self, day: int) -> dict[str, Levels]:
         rows: dict[str, list[Levels]] = {}
         for product in self._products.values():
-            if product.levels is not None and product.day > day - IN_FORCE_DAYS:
+            if product.levels is not None and product.day > day - product.valid_days:
                 rows.setdefault(product.currency, []).append(product.levels)
         return {currency: added(found) for currency, found in rows.items()}
 
@@ -93,6 +98,13 @@ class DayBook:
 def decided_ms(decision: PriceDecided) -> int:
     """When a decision was made, event time in ms."""
     return time_ms(datetime.fromisoformat(decision.decided_at))
+
+
+def valid_days(decision: PriceDecided) -> float:
+    """How long an effective price holds unless it is decided anew."""
+    if decision.valid_until is None:
+        return VALID_DAYS_UNKNOWN
+    return (time_ms(datetime.fromisoformat(decision.valid_until)) - decided_ms(decision)) / DAY_MS
 
 
 def added(rows: list[Levels]) -> Levels:

@@ -8,7 +8,7 @@ import math
 
 from msgspec import Struct
 
-from models.backtest.day_book import IN_FORCE_DAYS, decided_ms
+from models.backtest.day_book import decided_ms, valid_days
 from models.pnl import pnl
 from models.pnl.pnl import Valuation
 from models.pricing.ledger import Charge, charges
@@ -30,6 +30,7 @@ class RuleSum(Struct):
 class _Standing(Struct):
     currency: str
     since_ms: int
+    valid_days: float
     charges: tuple[Charge, ...]
 
 
@@ -48,7 +49,9 @@ class RuleBook:
         now_ms = decided_ms(decision)
         self._add(decision.sku, now_ms)
         found = tuple(one for one in charges(decision) if one.cost_per_day_minor != 0.0)
-        self._standing[decision.sku] = _Standing(decision.currency, now_ms, found)
+        self._standing[decision.sku] = _Standing(
+            decision.currency, now_ms, valid_days(decision), found
+        )
 
     def finish(self, end_ms: int) -> dict[tuple[str, str], RuleSum]:
         """The sums to the tape's end, by currency and rule; the book is done."""
@@ -60,7 +63,7 @@ class RuleBook:
         standing = self._standing.get(sku)
         if standing is None:
             return
-        days = min(max((now_ms - standing.since_ms) / DAY_MS, 0.0), float(IN_FORCE_DAYS))
+        days = min(max((now_ms - standing.since_ms) / DAY_MS, 0.0), standing.valid_days)
         for charge in standing.charges:
             found = self._sums.setdefault((standing.currency, charge.rule), RuleSum())
             found.minor_days += days * charge.cost_per_day_minor

@@ -12,7 +12,7 @@ import pytest
 from models.backtest.calibration import binned, demand_calibration, return_calibration
 from models.backtest.collector import Series, SeriesCollector, move_of, series
 from models.backtest.columns import INPUTS, Decisions, Epochs, Outcomes, Products
-from models.backtest.day_book import IN_FORCE_DAYS, decided_ms
+from models.backtest.day_book import decided_ms, valid_days
 from models.backtest.paths import path, product_series
 from models.fold.engine import PartitionEngine
 from models.kernel.objective import PADDING
@@ -98,9 +98,9 @@ def test_what_is_not_decided_any_more_leaves_the_sums(outputs: Seen) -> None:
     collector = SeriesCollector()
     collector.decided(first)
     (days,) = series("own", [collector], 0, decided_ms(first) + 40 * DAY_MS).days
-    there = [value is not None for value in days.expected_profit_minor]
-    assert there == [True] * IN_FORCE_DAYS
-    assert days.decisions == (1,) + (0,) * (IN_FORCE_DAYS - 1)
+    assert valid_days(first) == 15.0
+    assert [value is not None for value in days.expected_profit_minor] == [True] * 15
+    assert days.decisions == (1,) + (0,) * 14
 
 
 def test_the_ledger_weighs_with_time(outputs: Seen, found: Series) -> None:
@@ -111,7 +111,9 @@ def test_the_ledger_weighs_with_time(outputs: Seen, found: Series) -> None:
         times = [*map(decided_ms, own), END_MS]
         for one, (begin_ms, end_ms) in zip(own, pairwise(times), strict=True):
             for charge in charges(one):
-                cost = charge.cost_per_day_minor * min((end_ms - begin_ms) / DAY_MS, IN_FORCE_DAYS)
+                cost = charge.cost_per_day_minor * min(
+                    (end_ms - begin_ms) / DAY_MS, valid_days(one)
+                )
                 total[charge.rule] = total.get(charge.rule, 0.0) + cost
     told = {one.rule: one.cost_per_day_minor for one in found.ledger}
     assert told == pytest.approx({rule: cost / DAYS for rule, cost in total.items() if cost})

@@ -159,6 +159,11 @@ def test_long_tables_say_what_they_leave_out() -> None:
     assert "more rows, see the JSON" in report_page(sample_report(days=ROWS_SHOWN + 1, products=1))
 
 
+def test_a_year_of_three_policies_stays_small() -> None:
+    page = report_page(sample_report(days=374, products=24))
+    assert len(page.encode()) < 8_000_000
+
+
 def test_inks_are_legible_and_told_apart() -> None:
     for side in ("light", "dark"):
         for one in ink.INKS:
