@@ -94,7 +94,7 @@ def _scale(recent_profit: Floats, whole: Integers, chosen: Integers) -> float:
 
 
 def _sampling_sd(values: Floats, weight: Floats, population: int, size: int) -> float:
-    """Sd of the ratio estimator's total; infinite precision where all were taken."""
+    """Sd of the ratio estimator's total; 0 where all were taken."""
     if size >= population:
         return 0.0
     if size < 2:

@@ -76,14 +76,14 @@ class Drawn(NamedTuple):
 def eligible(products: Products, epochs: Epochs, outcomes: Outcomes, end_ms: int) -> Integers:
     """Products that sold or could have sold lately, and whose cost is known, in order."""
     count = len(products.skus)
-    recent = (epochs.end_ms > end_ms - RECENT_DAYS * DAY_MS) & hindsight_rows(epochs)
+    recent = (epochs.end_ms > end_ms - RECENT_DAYS * DAY_MS) & taught(epochs)
     seen = by_product(epochs.product[recent], epochs.exposure_days[recent], count)
     known = ~np.isnan(outcomes.unit_cost_minor + outcomes.kept_share + outcomes.handling_minor)
     costed = by_product(outcomes.product, known.astype(float), count)
     return np.flatnonzero((seen > 1.0) & (costed > 0.0))
 
 
-def hindsight_rows(epochs: Epochs) -> Bools:
+def taught(epochs: Epochs) -> Bools:
     """Which epochs had exposure enough to teach, as a mask."""
     return np.asarray(epochs.exposure_days >= hindsight.EXPOSURE_DAYS_MIN)
 
@@ -108,7 +108,7 @@ def fit(
         name: _last(outcomes.product, getattr(outcomes, name), count)[sample]
         for name in ("unit_cost_minor", "handling_minor", "kept_share")
     }
-    recent = (epochs.end_ms > end_ms - RECENT_DAYS * DAY_MS) & hindsight_rows(epochs)
+    recent = (epochs.end_ms > end_ms - RECENT_DAYS * DAY_MS) & taught(epochs)
     here = Epochs._make(column[recent] for column in epochs)
     weight = here.exposure_days
     x = np.log(here.price_minor / here.reference_minor)
@@ -163,7 +163,7 @@ def draw(
     reference = _last(epochs.product, epochs.reference_minor, count)
     returns = return_fit.draw_returns(outcomes, reference, runs, rng)
     mean, sd = demand_ratio.follow_rate(epochs)
-    recent = (epochs.end_ms > end_ms - RECENT_DAYS * DAY_MS) & hindsight_rows(epochs)
+    recent = (epochs.end_ms > end_ms - RECENT_DAYS * DAY_MS) & taught(epochs)
     here = Epochs._make(column[recent] for column in epochs)
     x = np.log(here.price_minor / here.reference_minor)
     y = np.nan_to_num(here.ln_rival)
