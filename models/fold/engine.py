@@ -314,7 +314,6 @@ class PartitionEngine:
     def priced(self, posed: list[Posed]) -> list[Priced]:
         """Price posed decisions together; the state is only read."""
         posed, optima, cases = self._solved(posed)
-        rows = [one.full for one in posed]
         paths = [
             price_path(
                 self.state,
@@ -325,15 +324,16 @@ class PartitionEngine:
             )
             for index, one in enumerate(posed)
         ]
-        on_path = self.kernel.evaluate(
-            rows, [_prices(one, path) for one, path in zip(posed, paths, strict=True)]
-        )
+        on_path, at_present, back = self._evaluated(posed, paths)
         kept = [stays(one, path, at) for one, path, at in zip(posed, paths, on_path, strict=True)]
         chosen = [
             (one.state.published_minor or 0) if keep else path.wanted_minor
             for one, path, keep in zip(posed, paths, kept, strict=True)
         ]
-        at_chosen, back = self._again(posed, chosen, kept, on_path)
+        at_chosen = [
+            present if keep and present is not None else at
+            for at, present, keep in zip(on_path, at_present, kept, strict=True)
+        ]
         return list(
             starmap(Priced, zip(posed, paths, at_chosen, on_path, chosen, back, strict=True))
         )
@@ -357,34 +357,34 @@ class PartitionEngine:
         ]
         return priced, list(islice(found, len(pairs))), found
 
-    def _again(
-        self,
-        posed: list[Posed],
-        chosen: list[int],
-        kept: list[bool],
-        on_path: list[Evaluation],
-    ) -> tuple[list[Evaluation], list[Evaluation | None]]:
-        """Evaluations with the chosen price last, anew where the present price stays; and those at
-        the price before the last move, where an open breaker may go back to it.
+    def _evaluated(
+        self, posed: list[Posed], paths: list[PricePath]
+    ) -> tuple[list[Evaluation], list[Evaluation | None], list[Evaluation | None]]:
+        """Evaluations over each path; at the present price, which may stay; and at the price
+        before the last move, where an open breaker may go back to it.
+
+        In one run, as the search.
         """
-        stay = [chosen[index] if keep else None for index, keep in enumerate(kept)]
+        present = [one.state.published_minor for one in posed]
         back = [last_good_minor(one) for one in posed]
         asked = [
             (one, price)
-            for prices in (stay, back)
+            for prices in (present, back)
             for one, price in zip(posed, prices, strict=True)
             if price is not None
         ]
         found = iter(
             self.kernel.evaluate(
-                [one.full for one, _ in asked],
-                [[price / one.reference_minor] for one, price in asked],
+                [one.full for one in (*posed, *(one for one, _ in asked))],
+                [
+                    *(_prices(one, path) for one, path in zip(posed, paths, strict=True)),
+                    *([price / one.reference_minor] for one, price in asked),
+                ],
             )
         )
-        at_chosen = [
-            at if price is None else next(found) for at, price in zip(on_path, stay, strict=True)
-        ]
-        return at_chosen, [None if price is None else next(found) for price in back]
+        on_path = list(islice(found, len(posed)))
+        at_present = [None if price is None else next(found) for price in present]
+        return on_path, at_present, [None if price is None else next(found) for price in back]
 
 
 def _prices(one: Posed, path: PricePath) -> list[float]:
