@@ -7,6 +7,7 @@ cohorts. A product's own level and the curve that pricing gets stand in
 `models.returns.return_curve`.
 """
 
+import math
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import fsum
@@ -263,9 +264,9 @@ class ReturnRateModel(base.Classifier):
     def learn_lessons(self, lessons: Lessons) -> None:
         """Learn what cohorts taught at one day tick, in an order that is their own.
 
-        Lessons are summed by circumstances and bins of log prices, at their means. Sums are exactly
-        rounded (`math.fsum`) and groups sorted, so the result depends neither on the order of the
-        rows nor on how lessons were stored.
+        Lessons are summed by circumstances and bins of log prices, at their means, sorted by all
+        that they say: so the result depends neither on the order of the rows nor on how lessons
+        were stored.
         """
         self._logistic.walk()
         self._calibrator.walk()
@@ -344,25 +345,25 @@ def _grouped(
     rank = np.empty(len(kinds), dtype=np.intp)
     rank[by_name] = np.arange(len(kinds))
     rival_bin = np.where(np.isnan(rival), NO_RIVAL, _bins(np.where(np.isnan(rival), 0.0, rival)))
-    keys = rank[kind], _bins(price), rival_bin
-    order = np.lexsort(keys[::-1])
-    ordered = np.stack(keys)[:, order]
-    starts = np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1
-    weight = np.maximum(lessons.positives + np.abs(lessons.exposure), WEIGHT_MIN)
-    columns = [
-        column[order].tolist()
-        for column in (first, second, weight, weight * price, weight * rival, price, rival)
-    ]
-    places = kind[order].tolist()
-    for start, end in zip([0, *starts.tolist()], [*starts.tolist(), count], strict=True):
-        sums = [fsum(column[start:end]) for column in columns[:3]]
-        ln_price, ln_rival = columns[5][start], columns[6][start]
-        if end - start > 1:
-            ln_price = fsum(columns[3][start:end]) / sums[2]
-            ln_rival = fsum(columns[4][start:end]) / sums[2]
-        known = None if ln_rival != ln_rival else ln_rival
-        category, segment, month = kinds[places[start]]
-        yield Sale(category, segment, month, ln_price, known), sums[0], sums[1]
+    keys = np.stack([rank[kind], _bins(price), rival_bin])
+    values = np.stack([first, second, lessons.positives, lessons.exposure, price])
+    order = np.lexsort([np.where(np.isnan(rival), 0.0, rival), *values, *keys[::-1]])
+    keys, rows = keys[:, order], kind[order]
+    starts = np.flatnonzero(np.any(keys[:, 1:] != keys[:, :-1], axis=0)) + 1
+    starts = np.concatenate([[0], starts])
+    first, second, positives, exposure, price = values[:, order]
+    weight = np.maximum(positives + np.abs(exposure), WEIGHT_MIN)
+    columns = np.stack([first, second, weight, weight * price, weight * rival[order]])
+    sums = np.add.reduceat(columns, starts, axis=1)
+    alone = np.diff(np.append(starts, count)) == 1
+    ln_price = np.where(alone, price[starts], sums[3] / sums[2])
+    ln_rival = np.where(alone, rival[order][starts], sums[4] / sums[2])
+    for place, own, other, total, rest in zip(
+        rows[starts].tolist(), ln_price.tolist(), ln_rival.tolist(), *sums[:2].tolist(), strict=True
+    ):
+        category, segment, month = kinds[place]
+        known = None if math.isnan(other) else other
+        yield Sale(category, segment, month, own, known), total, rest
 
 
 def _known(kind: Kind) -> tuple[str, str, int]:
