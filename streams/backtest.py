@@ -22,6 +22,7 @@ from models.backtest.edits import Candidate
 from schemas.backtest import BacktestReport
 from schemas.errors import InputError
 from streams import backtest_jobs
+from streams.backtest_against import Against, fold_decisions, replay_with
 from streams.backtest_jobs import BASELINE, Folded, Job
 from streams.backtest_loop import LoopAsked, with_loops
 from streams.backtest_report import report_of
@@ -48,13 +49,19 @@ class Asked(NamedTuple):
     skus: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     seed: int = 1
+    against: tuple[Against, ...] = ()
     baseline: Candidate = Candidate(AS_PUBLISHED)
     loop: LoopAsked | None = None  # closed loops, too
 
     @property
-    def all(self) -> tuple[Candidate, ...]:
-        """The baseline, then the candidates."""
+    def folded(self) -> tuple[Candidate, ...]:
+        """The baseline, then the candidates that are folded here."""
         return (self.baseline, *self.candidates)
+
+    @property
+    def all(self) -> tuple[Candidate, ...]:
+        """The baseline, the candidates, then other builds."""
+        return (*self.folded, *(one.candidate for one in self.against))
 
 
 def backtest(asked: Asked, settings: Any, progress: Progress | None = None) -> BacktestReport:
@@ -78,7 +85,14 @@ def backtest(asked: Asked, settings: Any, progress: Progress | None = None) -> B
         jobs = jobs_of(asked, laid, folder)
         cache_dir = settings.engine.compilation_cache_dir
         folded = run_jobs(jobs, asked.processes, cache_dir, partial(_tell_folds, tell))
-        report = report_of(asked.all, folder, folded, laid, asked.seed, warm_kernel(cache_dir))
+        kernel = warm_kernel(cache_dir)
+        for number, other in enumerate(asked.against, start=len(asked.folded)):
+            path = other.decisions
+            if other.python is not None:
+                path = replay_with(other.python, asked.spec, settings.kafka.bootstrap, folder)
+            baseline = [one for one in folded if one.number == BASELINE]
+            folded += fold_decisions(path, number, baseline, laid.ends, folder, kernel)
+        report = report_of(asked.all, folder, folded, laid, asked.seed, kernel)
         if asked.loop is not None:
             with pool_of(asked.processes, cache_dir) as pool:
                 report = with_loops(
@@ -116,7 +130,7 @@ def jobs_of(asked: Asked, laid: Spool, folder: Path) -> list[Job]:
             keeps_state=asked.loop is not None and number == BASELINE,
         )
         for partition in partitions
-        for number, candidate in enumerate(asked.all)
+        for number, candidate in enumerate(asked.folded)
     ]
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.backtest import off_policy, policy_value
+from models.backtest import off_policy, policy_value, switchback
 from models.backtest.calibration import demand_calibration, return_calibration
 from models.backtest.collect import Activity, Columns, profits_per_day_minor
 from models.backtest.columns import Decisions, Integers
@@ -14,6 +14,7 @@ from models.backtest.differences import Stretches, differences, stretches
 from models.backtest.paths import PRODUCTS_SHOWN, product_series
 from models.kernel.tile import Kernel
 from schemas.backtest import Calibration, Comparison, ProductSeries
+from schemas.events import DAY_MS
 from schemas.policy import DecisionPolicy
 
 
@@ -22,6 +23,7 @@ class Beside(NamedTuple):
     time that is valued.
     """
 
+    baseline_name: str
     name: str
     baseline: Columns
     candidate: Columns
@@ -43,29 +45,25 @@ def evaluated(beside: Beside, kernel: Kernel) -> Evaluated:
     """Ask every evaluator."""
     baseline, candidate = beside.baseline, beside.candidate
     found = stretches(baseline, candidate, partial(profits_per_day_minor, kernel))
+    columns = (baseline.products, baseline.decisions, candidate.decisions)
+    happened = (baseline.epochs, baseline.outcomes)
+    model = policy_value.compare(
+        *columns, *happened, from_ms=beside.from_ms, to_ms=beside.to_ms, seed=beside.seed
+    )
+    days = max((beside.to_ms - beside.from_ms) / DAY_MS, 1.0)
     comparison = Comparison(
         candidate=beside.name,
         differences=differences(found, baseline, candidate, beside.activity),
-        model=policy_value.compare(
-            baseline.products,
-            baseline.decisions,
-            candidate.decisions,
-            baseline.epochs,
-            baseline.outcomes,
-            from_ms=beside.from_ms,
-            to_ms=beside.to_ms,
-            seed=beside.seed,
-        ),
-        off_policy=off_policy.compare(
-            baseline.products,
-            baseline.decisions,
-            candidate.decisions,
-            baseline.epochs,
-            baseline.outcomes,
-            stretch=beside.stretch,
-        ),
+        model=model,
+        off_policy=off_policy.compare(*columns, *happened, stretch=beside.stretch),
         closed_loop=(),
-        switchback=(),
+        switchback=switchback.design(
+            baseline.products,
+            baseline.outcomes,
+            switchback.per_day(model, days),
+            seed=beside.seed,
+            names=(beside.baseline_name, beside.name),
+        ),
     )
     return Evaluated(comparison, _at_stake(found, baseline.products.skus))
 

@@ -95,7 +95,8 @@ def fold(job: Job) -> Folded:
             collector.take(engine.apply(records, with_state=False).outputs)
             log.write(collector.shown_prices)
             collector.shown_prices.clear()
-    _write(job, collector.columns(engine.kernel), observers)
+    columns = collector.columns(engine.kernel)
+    write_columns(job.folder, job.number, job.partition, columns, observers)
     if job.keeps_state:
         write_state(job, engine)
     state = engine.state
@@ -226,9 +227,12 @@ class ShownLog:
 # -- results on disk
 
 
-def _write(job: Job, columns: Columns, observers: dict[str, Observer]) -> None:
+def write_columns(
+    folder: Path, number: int, partition: int, columns: Columns, observers: dict[str, Observer]
+) -> None:
+    """Write the columns of a fold down, and what its observers found."""
     found = {name: observer.result() for name, observer in observers.items()}
-    with _path(job.folder, job.number, job.partition).open("wb") as file:
+    with _path(folder, number, partition).open("wb") as file:
         pickle.dump((columns, found), file, protocol=pickle.HIGHEST_PROTOCOL)
 
 

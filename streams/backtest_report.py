@@ -57,7 +57,15 @@ def report_of(
         both = (activity[BASELINE], activity[number])
         begins_ms = candidate.switch_ms or laid.first_ms or 0
         beside = Beside(
-            candidate.name, baseline, theirs, both, stretch, begins_ms, laid.last_ms or 0, seed
+            baseline_name=policies[BASELINE].name,
+            name=candidate.name,
+            baseline=baseline,
+            candidate=theirs,
+            activity=both,
+            stretch=stretch,
+            from_ms=begins_ms,
+            to_ms=laid.last_ms or 0,
+            seed=seed,
         )
         found.append(evaluated(beside, kernel))
     most = MostAtStake(baseline, found)

@@ -45,6 +45,11 @@ class Spool(Struct, frozen=True, kw_only=True):
         return sorted(self.records)
 
     @property
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last record, by partition."""
+        return {at: self.first_offsets[at] + count for at, count in self.records.items()}
+
+    @property
     def first_event(self) -> str | None:
         """Time of the first clock tick, UTC."""
         return None if self.first_ms is None else rfc3339(self.first_ms)

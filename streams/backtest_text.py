@@ -10,6 +10,7 @@ from schemas.backtest import (
     Difference,
     Estimate,
     OffPolicyValue,
+    SwitchbackDesign,
 )
 from schemas.bisection import Bisection, Cause
 from streams.amounts import money, signed
@@ -65,6 +66,7 @@ def _comparison(found: Comparison, baseline: str) -> list[RenderableType]:
     parts += [f"  off-policy, {_off_policy(value)}" for value in found.off_policy]
     parts += [f"  closed loop, a day: {_estimate(one.difference_per_day)}"
               for one in found.closed_loop]  # fmt: skip
+    parts += [f"  to prove it: {_test(one)}" for one in found.switchback]
     if differences.first_divergence is not None:
         parts.append(f"  first: {_line(differences.first_divergence)}")
     if differences.largest:
@@ -86,6 +88,17 @@ def _off_policy(found: OffPolicyValue) -> str:
         return f"{found.currency}: none, {found.refused}"
     size = f"effective sample {found.effective_sample_size:,.0f}"
     return f"{found.estimator}: {_estimate(found.estimate)}, {size}"
+
+
+def _test(found: SwitchbackDesign) -> str:
+    if found.refused is not None:
+        return f"{found.currency}: no test, {found.refused}"
+    return (
+        f"a switchback test of {found.days:,.0f} days, {found.units:,} units ({found.unit_kind}), "
+        f"blocks of {found.block_days:g} days, finds "
+        f"{signed(found.detectable_minor_per_day, found.currency)} {found.currency} a day "
+        f"with power {found.power:.0%}"
+    )
 
 
 def _counts(counts: tuple[Count, ...]) -> str:

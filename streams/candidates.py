@@ -13,6 +13,7 @@ from schemas.counterfactual import parse_edits
 from schemas.errors import ConfigError, FieldError, ServiceError
 from schemas.learned import DemandPrior
 from schemas.policy import DEFAULT_POLICY_TEXT
+from streams.backtest_against import Against
 from streams.policy_files import read_policy
 
 CANDIDATES_MAX = 20
@@ -63,6 +64,27 @@ def candidates_of(
     for candidate in found.values():
         _check(candidate)
     return tuple(found.values())
+
+
+def others_of(
+    decisions: Sequence[str], pythons: Sequence[str], taken: set[str]
+) -> tuple[Against, ...]:
+    """Other builds: ``NAME=DECISIONS_FILE`` and ``NAME=PYTHON``.
+
+    Raises
+    ------
+    ConfigError : a name is taken or wrong
+    """
+    found = []
+    for option, texts in (("--against", decisions), ("--engine", pythons)):
+        for text in texts:
+            name, path = _named_file(text)
+            if not _NAME.fullmatch(name) or name in taken:
+                raise _usage(option, text, "a name of its own of up to 64 letters")
+            taken.add(name)
+            is_file = option == "--against"
+            found.append(Against(name, path if is_file else None, None if is_file else path))
+    return tuple(found)
 
 
 def _check(candidate: Candidate) -> None:

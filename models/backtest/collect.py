@@ -92,6 +92,48 @@ class Columns(NamedTuple):
     outcomes: Outcomes
 
 
+class DecisionRows:
+    """Decisions of numbered products as they come, with what they say."""
+
+    def __init__(self) -> None:
+        self._numbers, self._inputs = array("d"), array("d")
+        self._texts: dict[str, int] = {}
+        self._reason = array("q")
+        self.activity = Activity.none()
+
+    def add(self, product: int, decision: PriceDecided) -> None:
+        """Keep a decision."""
+        self._numbers.extend((product, *_numbers(decision)))
+        record = decision.record
+        if record is None:
+            self._inputs.extend([NAN] * len(INPUTS))
+        else:
+            found = record.inputs
+            self._inputs.extend(
+                found.get(name, padding) for name, padding in zip(INPUTS, PADDING, strict=True)
+            )
+            self.activity.guards.update({clamp.guard for clamp in record.clamps})
+        self.activity.statuses[decision.status] += 1
+        if decision.status == "held":
+            self.activity.holds.update({_held_by(reason) for reason in decision.reasons})
+        text = "; ".join(decision.reasons)
+        self._reason.append(self._texts.setdefault(text, len(self._texts)))
+
+    def columns(self, place: Integers, kernel: Kernel) -> tuple[Decisions, Notes]:
+        """By product and time; ``place`` [product] gives each product's final number.
+
+        What was held has the value of what stayed.
+        """
+        numbers = np.frombuffer(self._numbers).reshape(-1, NUMBERS).copy()
+        inputs = np.frombuffer(self._inputs).reshape(-1, len(INPUTS)).copy()
+        if len(numbers):
+            numbers[:, 0] = place[numbers[:, 0].astype(np.int64)]
+        order = np.lexsort((numbers[:, 1], numbers[:, 0]))
+        decisions = valued(_decisions_of(numbers[order], inputs[order]), kernel)
+        reason = np.frombuffer(self._reason, dtype=np.int64)[order]
+        return decisions, Notes(list(self._texts), reason)
+
+
 class Collector:
     """Collects; it is the engine's onlooker and is given the outputs of each batch.
 
@@ -115,11 +157,9 @@ class Collector:
         self._observers = observers
         self._product: dict[str, int] = {}
         self._passed: dict[str, None] = {}  # products that do not count
-        self._numbers, self._inputs, self._epochs = array("d"), array("d"), array("d")
-        self._texts: dict[str, int] = {}
-        self._reason = array("q")
+        self._rows, self._epochs = DecisionRows(), array("d")
         self._outcomes = OutcomeBook(state)
-        self.activity = Activity.none()
+        self.activity = self._rows.activity
         self.shown_prices: list[Shown] = []  # since the last batch was taken
 
     # -- the engine's onlooker -----------------------------------------------------------------
@@ -171,25 +211,10 @@ class Collector:
     def decided(self, decision: PriceDecided) -> None:
         """Keep a decision."""
         number = self._number(decision.sku)
-        if number is None:
-            return
-        for observer in self._observers:
-            observer.decided(decision)
-        self._numbers.extend((number, *_numbers(decision)))
-        record = decision.record
-        if record is None:
-            self._inputs.extend([NAN] * len(INPUTS))
-        else:
-            found = record.inputs
-            self._inputs.extend(
-                found.get(name, padding) for name, padding in zip(INPUTS, PADDING, strict=True)
-            )
-            self.activity.guards.update({clamp.guard for clamp in record.clamps})
-        self.activity.statuses[decision.status] += 1
-        if decision.status == "held":
-            self.activity.holds.update({_held_by(reason) for reason in decision.reasons})
-        text = "; ".join(decision.reasons)
-        self._reason.append(self._texts.setdefault(text, len(self._texts)))
+        if number is not None:
+            for observer in self._observers:
+                observer.decided(decision)
+            self._rows.add(number, decision)
 
     def _alerted(self, alert: Alert) -> None:
         if alert.sku is not None and self._number(alert.sku) is None:
@@ -216,20 +241,14 @@ class Collector:
     # -- columns -------------------------------------------------------------------------------
 
     def columns(self, kernel: Kernel) -> Columns:
-        """All that was collected, products by SKU; what was held has the value of what stayed."""
+        """All that was collected, products by SKU."""
         skus = sorted(self._product)
         place = np.zeros(len(skus), dtype=np.int64)
         for number, sku in enumerate(skus):
             place[self._product[sku]] = number
         entries = [self._state.catalogue[sku] for sku in skus]
         last_ms = self._state.manifest.clock_ms or 0
-        numbers = np.frombuffer(self._numbers).reshape(-1, NUMBERS).copy()
-        inputs = np.frombuffer(self._inputs).reshape(-1, len(INPUTS)).copy()
-        if len(numbers):
-            numbers[:, 0] = place[numbers[:, 0].astype(np.int64)]
-        order = np.lexsort((numbers[:, 1], numbers[:, 0]))
-        decisions = valued(_decisions_of(numbers[order], inputs[order]), kernel)
-        reason = np.frombuffer(self._reason, dtype=np.int64)[order]
+        decisions, notes = self._rows.columns(place, kernel)
         return Columns(
             Products(
                 skus,
@@ -238,7 +257,7 @@ class Collector:
                 [entry.currency for entry in entries],
             ),
             decisions,
-            Notes(list(self._texts), reason),
+            notes,
             np.array([e.changed_ms if e.retired else last_ms for e in entries], dtype=np.int64),
             _epochs_of(np.frombuffer(self._epochs).reshape(-1, EPOCH_NUMBERS), place),
             self._outcomes.outcomes(place),

@@ -59,6 +59,7 @@ class Candidate(NamedTuple):
     prior: DemandPrior | None = None
     edits: tuple[Edit, ...] = ()
     switch_ms: int | None = None
+    note: str = ""  # what else tells of it
 
     def policy_text(self, text: str) -> str:
         """The policy that holds where ``text`` held.
@@ -80,6 +81,7 @@ class Candidate(NamedTuple):
             for rule in self.rules
         ]  # fmt: skip
         found += [] if self.prior is None else ["another prior"]
+        found += [self.note] if self.note else []
         return (*found, *(described(edit) for edit in self.edits))
 
 

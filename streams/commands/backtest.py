@@ -46,6 +46,20 @@ if TYPE_CHECKING:  # the engine brings JAX, which takes seconds to load
     help="A candidate: the tape with the changes that this file tells (docs/backtest.md).",
 )
 @click.option(
+    "--against",
+    "decisions",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A candidate: the decisions that another build's replay --out wrote of this source.",
+)
+@click.option(
+    "--engine",
+    "pythons",
+    multiple=True,
+    metavar="NAME=PYTHON",
+    help="A candidate: the build in another environment, which replays this source.",
+)
+@click.option(
     "--switch-at", type=TIME,
     help="Candidates' policies take over at this time, UTC.  [default: at the beginning]",
 )  # fmt: skip
@@ -90,6 +104,8 @@ def command(
     rules: tuple[str, ...],
     priors: tuple[str, ...],
     edits: tuple[str, ...],
+    decisions: tuple[str, ...],
+    pythons: tuple[str, ...],
     switch_at: datetime | None,
     skus: tuple[str, ...],
     families: tuple[str, ...],
@@ -111,7 +127,7 @@ def command(
     from streams.backtest import AS_PUBLISHED, Asked, backtest
     from streams.backtest_loop import LoopAsked
     from streams.backtest_text import backtest_text
-    from streams.candidates import candidates_of
+    from streams.candidates import candidates_of, others_of
 
     switch_ms = None if switch_at is None else time_ms(switch_at.replace(tzinfo=UTC))
     candidates = candidates_of(policies, rules, priors, edits, switch_ms, AS_PUBLISHED)
@@ -119,10 +135,11 @@ def command(
     if decision is not None:
         _bisect(output, spec, decision, candidates, settings)
         return
-    if not candidates:
+    others = others_of(decisions, pythons, {AS_PUBLISHED, *(one.name for one in candidates)})
+    if not candidates and not others:
         raise ConfigError(
             "no_candidate", "there is nothing to compare with the tape's own policies.",
-            field="--policy", expected="--policy, --set, --prior or --edit",
+            field="--policy", expected="--policy, --set, --prior, --edit, --against or --engine",
         )  # fmt: skip
     asked = Asked(
         spec=spec,
@@ -132,6 +149,7 @@ def command(
         families=families,
         seed=seed,
         loop=None if runs is None else LoopAsked(runs, loop_days, loop_products, seed),
+        against=others,
     )
     with progress_bar(output, f"folding {Path(spec.source).name}") as advance:
         report = backtest(asked, settings, advance)

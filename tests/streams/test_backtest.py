@@ -1,6 +1,7 @@
 """The backtest's driver and command, on a small simulated shop."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from schemas.backtest import BacktestReport
 from schemas.counterfactual import Edit, Match
 from schemas.errors import ConfigError, FieldError, InputError
 from streams.backtest import Asked, backtest
+from streams.backtest_against import Against
 from streams.backtest_loop import LoopAsked
 from streams.candidates import candidates_of, parse_path
 from streams.cli import cli
@@ -135,6 +137,61 @@ def test_a_rule_of_a_scope_that_no_policy_has_is_named(shop: Path) -> None:
     assert caught.value.field == "scopes[0].guards.step_ratio_max"
 
 
+# -- another build's decisions
+
+
+@pytest.fixture(scope="module")
+def decisions(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a replay of the shop decides."""
+    path = tmp_path_factory.mktemp("decisions") / "decisions.jsonl"
+    result = CliRunner().invoke(cli, ["replay", str(shop), "--out", str(path)])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_the_same_builds_decisions_are_the_same(
+    shop: Path, report: BacktestReport, decisions: Path
+) -> None:
+    found = run(shop, against=(Against("build", decisions),))
+    baseline, other = found.policies
+    assert (
+        other.decisions_sha256 == baseline.decisions_sha256 == report.policies[0].decisions_sha256
+    )
+    assert (other.published, other.held, other.price_changes) == (
+        baseline.published, baseline.held, baseline.price_changes,
+    )  # fmt: skip
+    assert found.comparisons[0].differences.same_share == 1.0
+
+
+def test_one_price_of_another_build_is_found(shop: Path, decisions: Path, tmp_path: Path) -> None:
+    lines = decisions.read_bytes().splitlines()
+    place = max(at for at, line in enumerate(lines) if b'"status":"published"' in line)
+    altered = json.loads(lines[place])
+    altered["price_minor"] = altered["wanted_minor"] = altered["price_minor"] + 100
+    lines[place] = json.dumps(altered).encode()
+    path = tmp_path / "altered.jsonl"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    (found,) = run(shop, against=(Against("build", path),)).comparisons
+    first = found.differences.first_divergence
+    assert first is not None
+    assert first.sku == altered["sku"]
+    assert first.tape == f"tape[{altered['tape']['partition']}]@{altered['tape']['offset']}"
+    assert first.candidate_minor == altered["price_minor"]
+    assert first.baseline_minor == altered["price_minor"] - 100
+    assert found.differences.products_differing == 1
+
+
+def test_an_engine_in_another_environment_is_run(shop: Path, report: BacktestReport) -> None:
+    found = run(shop, against=(Against("build", python=Path(sys.executable)),))
+    assert found.policies[1].decisions_sha256 == report.policies[0].decisions_sha256
+
+
+def test_an_engine_that_is_none_is_named(shop: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(shop, against=(Against("build", python=Path("/no/such/python")),))
+    assert caught.value.field == "--engine"
+
+
 # -- the command
 
 
@@ -155,6 +212,7 @@ def test_the_command_prints_the_document(shop: Path) -> None:
         (["--set", "steps:guards.step_ratio_max"], "--set"),
         (["--set", "as published:name=x"], "--set"),
         (["--set", "a:no..key=1"], "--set"),
+        (["--set", "a:name=x", "--against", "a=file"], "--against"),
     ],
 )
 def test_wrong_usage_names_the_option(shop: Path, options: list[str], field: str) -> None:
