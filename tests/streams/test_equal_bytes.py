@@ -258,7 +258,10 @@ def test_live_and_replayed_from_kafka_and_from_its_export_the_bytes_are_the_same
         "positions": {str(e.partition): e.position for e in engines},
     }
     counts = [engine.state.manifest.counts for engine in engines]
-    assert sum(one.applied for one in counts) >= busy_shop.EVENTS_LEAST
+    # Source topics are read side by side: a listing may come before its anchor's. Then it is a dead
+    # letter, and so are the product's events; they are folded all the same.
+    folded = sum(one.applied + one.dead_letters - one.ticks for one in counts)
+    assert folded >= busy_shop.EVENTS_LEAST
     assert sum(one.breaker_trips for one in counts) >= 20
     document = run("kafka", "--processes", "2")
     assert hashes_of(document) == expected
