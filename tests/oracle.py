@@ -235,7 +235,7 @@ class Oracle:
             most = max(min(limit[2] for limit in mine), least)
             new_low, new_high = max(low, least), min(high, most)
             if _up(new_low, tick) > new_high * (1 + SLACK):
-                low = high = _down(high, tick) if least > low else _up(low, tick)
+                low = high = _nearest(least, most, low, high, tick)
             else:
                 low, high = new_low, new_high
             if not low * (1 - SLACK) <= price <= high * (1 + SLACK):
@@ -347,6 +347,13 @@ class Oracle:
 
 def _ms(text: str) -> int:
     return round((datetime.fromisoformat(text) - EPOCH).total_seconds() * 1000)
+
+
+def _nearest(least: float, most: float, low: float, high: float, tick: int) -> float:
+    """The tick from low to high that lies nearest to least..most; the lower of two."""
+    around = _up(low, tick), _down(min(most, high), tick), _up(max(least, low), tick)
+    allowed = [one for one in around if low * (1 - SLACK) <= one <= high * (1 + SLACK)]
+    return min(allowed, key=lambda one: (max(least - one, one - most), one))
 
 
 def _up(price: float, tick: int) -> float:
