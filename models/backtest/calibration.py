@@ -13,7 +13,8 @@ from models.backtest.columns import INPUTS, Decisions, Epochs, Floats, Integers,
 from schemas.backtest import Calibration, CalibrationBin
 from schemas.events import DAY_MS
 
-BINS = 10
+BINS = 10  # of like shares of what was observed; more where forecasts span too much
+SPAN_RATIO_MAX = 4.0  # of the forecasts in a bin
 ROWS_MIN = 5  # of a bin
 LEVEL = 0.9
 RETURN_DAYS = 30  # after so many days nearly all that comes back has come
@@ -51,7 +52,7 @@ def return_calibration(decisions: Decisions, outcomes: Outcomes) -> Calibration:
 
 
 def binned(forecast: Floats, observed: Floats, weight: Floats) -> tuple[CalibrationBin, ...]:
-    """Bins of like forecast rate, each with about the same number of expected counts.
+    """Bins of like forecast rate, each with about the same number of observed counts.
 
     Parameters
     ----------
@@ -61,39 +62,40 @@ def binned(forecast: Floats, observed: Floats, weight: Floats) -> tuple[Calibrat
     Notes
     -----
     The interval is that of a ratio of sums over rows, from the rows' own residuals; never narrower
-    than a Poisson count of that expectation would have.
+    than that of a Poisson count of as many.
     """
     order = np.argsort(forecast / weight, kind="stable")
     forecast, observed, weight = forecast[order], observed[order], weight[order]
     found = []
     begin = 0
-    for end in _ends(forecast):
+    for end in _ends(forecast / weight, observed):
         rows = slice(begin, end)
         found.append(_bin(forecast[rows], observed[rows], weight[rows]))
         begin = end
     return tuple(found)
 
 
-def _ends(forecast: Floats) -> list[int]:
-    """Where bins end: equal parts of the sum, none with fewer than `ROWS_MIN` rows."""
-    rows = len(forecast)
-    if rows < ROWS_MIN:
-        return []
-    reached = np.cumsum(forecast) / np.sum(forecast)
-    ends: list[int] = []
-    for part in range(1, BINS):
-        end = int(np.searchsorted(reached, part / BINS)) + 1
-        begin = ends[-1] if ends else 0
-        if end - begin >= ROWS_MIN and rows - end >= ROWS_MIN:
-            ends.append(end)
-    return [*ends, rows]
+def _ends(rate: Floats, observed: Floats) -> list[int]:
+    """Where bins end: at a tenth of what was observed, or where forecasts span too much.
+
+    None has fewer than `ROWS_MIN` rows, so that a few wild forecasts have bins of their own.
+    """
+    rows, ends, begin = len(rate), list[int](), 0
+    reached = np.concatenate([[0.0], np.cumsum(observed)])
+    while rows - begin >= ROWS_MIN:
+        share = np.searchsorted(reached, reached[begin] + reached[-1] / BINS)
+        span = np.searchsorted(rate, SPAN_RATIO_MAX * rate[begin], side="right")
+        end = max(int(min(share if reached[-1] > 0.0 else rows, span)), begin + ROWS_MIN)
+        begin = end if rows - end >= ROWS_MIN else rows
+        ends.append(begin)
+    return ends
 
 
 def _bin(forecast: Floats, observed: Floats, weight: Floats) -> CalibrationBin:
     total = float(np.sum(weight))
     rate = float(np.sum(observed)) / total
     squares = float(np.sum(np.square(observed - rate * weight)))
-    sd = max(squares, float(np.sum(forecast))) ** 0.5 / total
+    sd = max(squares, float(np.sum(observed)), 1.0) ** 0.5 / total
     half = NormalDist().inv_cdf(0.5 + LEVEL / 2.0) * sd
     return CalibrationBin(
         forecast=float(np.sum(forecast)) / total,

@@ -75,8 +75,9 @@ def _calibration(found: Calibration) -> Panel:
     )
     plot.update_layout(hovermode="closest")
     if logs:
-        plot.update_xaxes(type="log", dtick="D2", tickformat="~g")
-        plot.update_yaxes(type="log", dtick="D2", tickformat="~g")
+        ticks = "D2" if max(points) < 100.0 * min(points) else 1  # 1, 2, 5; or powers of ten
+        plot.update_xaxes(type="log", dtick=ticks, tickformat="~g")
+        plot.update_yaxes(type="log", dtick=ticks, tickformat="~g")
     rows = [
         (number(one.forecast, 4), number(one.observed, 4),
          f"{number(one.observed_low, 4)} to {number(one.observed_high, 4)}",

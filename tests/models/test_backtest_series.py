@@ -165,8 +165,8 @@ def test_parts_join_to_the_same_whatever_their_cut(outputs: Seen, found: Series)
     assert joined.explained[3].terms == pytest.approx(found.explained[3].terms, rel=1e-9)
 
 
-def test_bins_hold_equal_shares_and_their_interval() -> None:
-    forecast = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0, 1.0, 2.0, 1.0, 2.0])
+def test_bins_hold_like_forecasts_and_their_interval() -> None:
+    forecast = np.array([1.0, 8.0, 8.0, 1.0, 8.0, 1.0, 1.0, 8.0, 1.0, 8.0])
     observed = np.array([0.0, 2.0, 4.0, 1.0, 1.0, 2.0, 1.0, 3.0, 1.0, 2.0])
     low, high = binned(forecast, observed, np.ones(10))
     half = 1.6448536269514722 * math.sqrt(5.0) / 5.0  # Poisson's: the residuals spread less
@@ -174,10 +174,12 @@ def test_bins_hold_equal_shares_and_their_interval() -> None:
         "forecast": 1.0, "observed": 1.0, "observed_low": 1.0 - half, "observed_high": 1.0 + half,
         "weight": 5.0,
     })  # fmt: skip
-    half = 1.6448536269514722 * math.sqrt(10.0) / 5.0
-    assert (high.forecast, high.observed) == (2.0, 2.4)
+    half = 1.6448536269514722 * math.sqrt(12.0) / 5.0
+    assert (high.forecast, high.observed) == (8.0, 2.4)
     assert high.observed_high == pytest.approx(2.4 + half)
     assert high.observed_low == pytest.approx(2.4 - half)
+    nothing = binned(forecast, np.zeros(10), np.ones(10))
+    assert [one.observed_high for one in nothing] == pytest.approx([1.6448536269514722 / 5.0] * 2)
     assert binned(forecast[:4], observed[:4], np.ones(4)) == ()
 
 
@@ -186,9 +188,10 @@ def test_demand_that_was_well_forecast_lies_on_the_diagonal() -> None:
     mean = rng.gamma(0.7, 3.0, 4_000)
     found = demand_calibration(epochs(mean, rng.poisson(mean).astype(float)))
     off = demand_calibration(epochs(mean, rng.poisson(2.0 * mean).astype(float)))
-    assert (found.name, len(found.bins)) == ("demand", 10)
-    assert sum(one.observed_low <= one.forecast <= one.observed_high for one in found.bins) >= 8
-    assert all(one.observed_low > one.forecast for one in off.bins)
+    assert found.name == "demand"
+    held = [one.observed_low <= one.forecast <= one.observed_high for one in found.bins]
+    assert sum(held) >= 0.8 * len(held) >= 8
+    assert all(one.observed_low > one.forecast for one in off.bins if one.forecast > 0.1)
     assert sum(one.weight for one in found.bins) == 4_000.0
 
 
@@ -211,7 +214,7 @@ def test_returns_are_forecast_by_the_last_decision_before_the_day() -> None:
     inputs[::2, INPUTS.index("return_intercept")] = (np.arange(products) - 15.0) / 5.0
     inputs[1::2, INPUTS.index("return_intercept")] = 9.0  # decided too late to be the forecast
     found = return_calibration(decided, outcomes)
-    assert len(found.bins) == 10
+    assert len(found.bins) >= 10
     assert sum(one.observed_low <= one.forecast <= one.observed_high for one in found.bins) >= 8
     ripe = day <= 100 + days - 1 - 30
     assert sum(one.weight for one in found.bins) == pytest.approx(units[ripe].sum())
