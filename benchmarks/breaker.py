@@ -24,9 +24,9 @@ from models.simulator.simulator_presets import shop_settings
 from schemas import topics
 from schemas.codec import canonical
 from schemas.events import DAY_MS, MINUTE_MS, rfc3339
-from streams.breaker_calibration import Evidences, calibration
-from streams.tape_builder import TapeBuilder
-from streams.ticks import tick_event
+from streams.tape.tape_builder import TapeBuilder
+from streams.training.breaker_calibration import Evidences, calibration
+from streams.worker.ticks import tick_event
 
 SEEDS, CALIBRATION_SEED = (1, 2, 3), 101
 PRODUCTS, DAYS, FAULT_DAY = 80, 45, 30

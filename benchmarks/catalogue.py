@@ -41,8 +41,8 @@ from schemas.learned import DemandPosterior, DriftSums
 from schemas.policy import LearningPolicy, policy_sha256
 from schemas.scopes import Subject, parse_policy
 from schemas.state import GateEntry
-from streams.engines import warm_kernel
-from streams.ticks import tick_event
+from streams.worker.engines import warm_kernel
+from streams.worker.ticks import tick_event
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.worker import WorkerThread
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

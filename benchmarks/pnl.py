@@ -40,10 +40,10 @@ from schemas.events import DAY_MS, OrderPlaced, rfc3339, time_ms
 from schemas.outputs import Alert, PriceDecided
 from schemas.policy import LearningPolicy
 from schemas.tape import decode
-from streams.pnl import decisions_of, realised_days
-from streams.pnl_alarms import PnlAlarm, alarm_days
-from streams.tape_builder import Placed, TapeBuilder
-from streams.ticks import tick_event
+from streams.explain.pnl import decisions_of, realised_days
+from streams.explain.pnl_alarms import PnlAlarm, alarm_days
+from streams.tape.tape_builder import Placed, TapeBuilder
+from streams.worker.ticks import tick_event
 
 SEEDS = (1, 2, 3)
 PRODUCTS, DAYS, WARM_UP_DAYS = 60, 90, 30

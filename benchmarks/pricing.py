@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from benchmarks import numpy_solver
 from models.kernel.objective import Row
 from models.kernel.tile import TILE, Kernel
-from streams.machine import read_machine, use_one_thread
+from streams.worker.machine import read_machine, use_one_thread
 
 RESULT = Path(__file__).parent / "results" / "pricing.json"
 AGREEMENT = 1e-8  # relative, of prices

@@ -25,9 +25,9 @@ from confluent_kafka.admin import AdminClient
 from benchmarks import harness
 from schemas.events import rfc3339
 from schemas.topics import PRICES, SOURCES
-from streams import admin
-from streams.engines import warm_kernel
-from streams.routes import tape_partition
+from streams.kafka import admin
+from streams.worker.engines import warm_kernel
+from streams.worker.routes import tape_partition
 
 SESSION_S = 6.0
 SAME_ID_LIMIT_S = 5.0

@@ -32,11 +32,11 @@ from models.simulator.simulator_habit import CostPlusHabit
 from schemas import tape
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings
-from streams.engines import warm_kernel
-from streams.event_files import SourceRecord, read_events
-from streams.replay import Replay
-from streams.replay_summary import PEAK_UNIT_BYTES
-from streams.tape_builder import Placed, TapeBuilder
+from streams.replay.replay import Replay
+from streams.replay.replay_summary import PEAK_UNIT_BYTES
+from streams.tape.event_files import SourceRecord, read_events
+from streams.tape.tape_builder import Placed, TapeBuilder
+from streams.worker.engines import warm_kernel
 
 RATIO_TO_REACH = 0.04
 BATCH_RECORDS = 1000

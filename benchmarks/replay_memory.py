@@ -28,11 +28,11 @@ from benchmarks.harness import machine, write_result
 from benchmarks.replay import BATCH_RECORDS, TENTHS, resident_mib, simulated
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings
-from streams.engines import warm_kernel
-from streams.event_files import EventWriter, SourceRecord, read_events
-from streams.replay import Replay
-from streams.replay_summary import peak_memory_mib
-from streams.tape_builder import Placed, TapeBuilder
+from streams.replay.replay import Replay
+from streams.replay.replay_summary import peak_memory_mib
+from streams.tape.event_files import EventWriter, SourceRecord, read_events
+from streams.tape.tape_builder import Placed, TapeBuilder
+from streams.worker.engines import warm_kernel
 
 RATIO_TO_REACH = 1.5
 DATE = re.compile(rb'"(\d{4}-\d\d-\d\d)T')

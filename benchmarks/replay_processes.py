@@ -23,12 +23,12 @@ from typing import Any
 
 from benchmarks.harness import machine, write_result
 from streams.config import load_settings
-from streams.replay_conductor import Conductor, Every
-from streams.replay_lane import Job
-from streams.replay_processes import fold_in_processes
-from streams.replay_summary import summarise
-from streams.tape_selection import Selection, SourceSpec
-from streams.tape_sources import open_source
+from streams.replay.replay_conductor import Conductor, Every
+from streams.replay.replay_lane import Job
+from streams.replay.replay_processes import fold_in_processes
+from streams.replay.replay_summary import summarise
+from streams.tape.tape_selection import Selection, SourceSpec
+from streams.tape.tape_sources import open_source
 
 RATIO_TO_REACH = 1.5
 BATCH_RECORDS = 1000

@@ -23,9 +23,9 @@ import uvloop
 
 from benchmarks.harness import settings
 from schemas.topics import SOURCES
-from streams.app import build_app
-from streams.transport import App, Chunk
-from streams.worker_progress import WorkerProgress
+from streams.worker.app import build_app
+from streams.worker.transport import App, Chunk
+from streams.worker.worker_progress import WorkerProgress
 
 
 class Meter:

@@ -25,12 +25,12 @@ from models.simulator.simulator import Shop
 from models.simulator.simulator_habit import CostPlusHabit
 from models.simulator.simulator_truth import ShopSettings
 from schemas.topics import SOURCES
-from streams import admin
-from streams.engines import PricingEngines, warm_kernel
-from streams.event_files import SourceRecord
-from streams.feeder import Feeder
-from streams.pricer import publisher_gate
-from streams.worker import WorkerThread, configure_logging
+from streams.kafka import admin
+from streams.kafka.feeder import Feeder
+from streams.tape.event_files import SourceRecord
+from streams.worker.engines import PricingEngines, warm_kernel
+from streams.worker.pricer import publisher_gate
+from streams.worker.worker import WorkerThread, configure_logging
 
 IDLE_S = 600.0
 BASELINES = ("stock", "stock-uvloop", "chunks")

@@ -19,17 +19,17 @@ from schemas import topics
 from schemas.errors import ServiceError
 from schemas.events import rfc3339
 from schemas.state import Counts
-from streams.embedded import EmbeddedBroker
-from streams.engines import PricingEngines
-from streams.event_files import SourceRecord
-from streams.feeder import BY_KEY, Feeder
-from streams.latest_prices import LatestPrices, Move
-from streams.monitor import Monitor
-from streams.pricer import publisher_gate
-from streams.routes import tape_partition
-from streams.tape_hash import combined_sha256
-from streams.ticks import MINUTE_MS, tick_event
-from streams.worker import WorkerThread
+from streams.kafka.embedded import EmbeddedBroker
+from streams.kafka.feeder import BY_KEY, Feeder
+from streams.kafka.latest_prices import LatestPrices, Move
+from streams.tape.event_files import SourceRecord
+from streams.tape.tape_hash import combined_sha256
+from streams.worker.engines import PricingEngines
+from streams.worker.monitor import Monitor
+from streams.worker.pricer import publisher_gate
+from streams.worker.routes import tape_partition
+from streams.worker.ticks import MINUTE_MS, tick_event
+from streams.worker.worker import WorkerThread
 
 IDLE_TIMEOUT_S = 20.0
 STEP_HOURS = 6

@@ -16,14 +16,8 @@ from packaging.requirements import Requirement
 
 from schemas.errors import ServiceError
 from schemas.topics import SOURCES
-from streams.kafka_settings import client_config, group_id, topic_name
-from streams.lag import (
-    CONNECT_TIMEOUT_S,
-    QUIET,
-    describe_group,
-    list_offsets,
-    wall_clock_ms,
-)
+from streams.kafka.kafka_settings import client_config, group_id, topic_name
+from streams.kafka.lag import CONNECT_TIMEOUT_S, QUIET, describe_group, list_offsets, wall_clock_ms
 from streams.settings import Settings
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
@@ -154,7 +148,7 @@ def check_broker(settings: Settings) -> Check:
 
 def check_topics(settings: Settings) -> Check:
     """Topics exist, with equal partition counts and the clean-up that the worker relies on."""
-    from streams.admin import check_topics as find
+    from streams.kafka.admin import check_topics as find
 
     findings = find(settings)
     wrong = [finding for finding in findings if finding.problem]

@@ -32,7 +32,7 @@ def answer(
     actor: str | None,
 ) -> None:
     """Find what waits under a price id or SKU, ask, and put the answer on ``controls``."""
-    from streams import controls
+    from streams.controls import controls
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     decision = find(settings, name)
@@ -67,7 +67,7 @@ def find(settings: Any, name: str) -> PriceDecided:
     ------
     InputError : nothing is known of it, it does not wait, or a newer decision took its place
     """
-    from streams.explain import explain_from_kafka
+    from streams.explain.explain import explain_from_kafka
 
     match = _PRICE_ID.fullmatch(name)
     try:

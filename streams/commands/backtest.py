@@ -15,7 +15,7 @@ from streams.commands.steering import TIME
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.tape_selection import SourceSpec
+from streams.tape.tape_selection import SourceSpec
 
 if TYPE_CHECKING:  # the engine brings JAX, which takes seconds to load
     from models.backtest.edits import Candidate
@@ -124,10 +124,10 @@ def command(
 
     Example: pricemaker backtest shop.jsonl --set calm:objective.risk_aversion=0.3
     """
-    from streams.backtest import AS_PUBLISHED, Asked, backtest
-    from streams.backtest_loop import LoopAsked
-    from streams.backtest_text import backtest_text
-    from streams.candidates import candidates_of, others_of
+    from streams.backtest.backtest import AS_PUBLISHED, Asked, backtest
+    from streams.backtest.backtest_loop import LoopAsked
+    from streams.backtest.backtest_text import backtest_text
+    from streams.backtest.candidates import candidates_of, others_of
 
     switch_ms = None if switch_at is None else time_ms(switch_at.replace(tzinfo=UTC))
     candidates = candidates_of(policies, rules, priors, edits, switch_ms, AS_PUBLISHED)
@@ -167,8 +167,8 @@ def _bisect(
     candidates: "tuple[Candidate, ...]",
     settings: Any,
 ) -> None:
-    from streams.backtest_text import bisection_text
-    from streams.bisection import bisect
+    from streams.backtest.backtest_text import bisection_text
+    from streams.backtest.bisection import bisect
 
     if len(candidates) > 1:
         raise ConfigError(

@@ -15,7 +15,7 @@ from streams.commands.steering import TIME, steer, who_and_why
 from streams.config import load_settings
 from streams.output import EXIT_CHECK_SAYS_NO, Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.tape_selection import SourceSpec
+from streams.tape.tape_selection import SourceSpec
 
 
 @click.group("breaker")
@@ -51,7 +51,7 @@ def status(output: Output, config_file: Path | None, bootstrap: str | None) -> N
 
     Example: pricemaker breaker status --json
     """
-    from streams.breaker_state import read_status
+    from streams.controls.breaker_state import read_status
 
     found = read_status(load_settings(config_file, {"kafka.bootstrap": bootstrap}))
     output.document(msgspec.to_builtins(found), _status_table(found))
@@ -138,13 +138,13 @@ def calibrate(
 
     Example: pricemaker breaker calibrate events.jsonl.gz --out breaker.toml
     """
-    from streams.breaker_calibration import calibrated
+    from streams.training.breaker_calibration import calibrated
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     with progress_bar(output, f"reading {Path(spec.source).name}") as advance:
         found = calibrated(settings, spec, quantile, advance)
     if out is not None:
-        from streams.replay import open_to_write
+        from streams.replay.replay import open_to_write
 
         with open_to_write(out) as file:
             file.write(found.policy.encode())

@@ -9,9 +9,9 @@ from rich.table import Table
 from schemas.errors import CheckFailed
 from schemas.topics import SOURCES
 from streams.config import load_settings
-from streams.dead_letters import Letter, Redrive, read_letters, redrive, select
-from streams.outbox import IntakeOutbox
+from streams.kafka.dead_letters import Letter, Redrive, read_letters, redrive, select
 from streams.output import Output, bootstrap_option, command_options
+from streams.worker.outbox import IntakeOutbox
 
 VALUE_CHARACTERS = 60
 

@@ -31,8 +31,8 @@ def command(
 
     Example: pricemaker exceptions --limit 50 --from decisions.jsonl
     """
-    from streams.decisions import standing_in_file, standing_on_kafka
-    from streams.ledger_text import exceptions_text
+    from streams.explain.decisions import standing_in_file, standing_on_kafka
+    from streams.explain.ledger_text import exceptions_text
 
     if file is not None:
         standing = standing_in_file(file)

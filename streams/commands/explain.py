@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from streams.config import load_settings
-from streams.explain import explain_from_file, explain_from_kafka, explanation_text
+from streams.explain.explain import explain_from_file, explain_from_kafka, explanation_text
 from streams.output import Output, bootstrap_option, command_options
 
 
@@ -42,7 +42,7 @@ def command(
         settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
         found = explain_from_kafka(settings, sku, version)
     if picture is not None:
-        from streams.explanation_picture import draw
+        from streams.explain.explanation_picture import draw
 
         draw(found.decision, picture)
         output.note(f"drawn: {picture}")

@@ -11,10 +11,10 @@ from streams.commands.source_options import source_options
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.tape_selection import SourceSpec
+from streams.tape.tape_selection import SourceSpec
 
 if TYPE_CHECKING:
-    from streams.export import Exported
+    from streams.tape.export import Exported
 
 
 @click.command("export")
@@ -57,7 +57,7 @@ def command(
 
     Example: pricemaker export kafka tape-export --decisions
     """
-    from streams.export import Exporter
+    from streams.tape.export import Exporter
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     exporter = Exporter(

@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 
 from schemas.errors import InputError
-from streams.amounts import money, signed
 from streams.config import load_settings
+from streams.explain.amounts import money, signed
 from streams.output import Output, bootstrap_option, command_options
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -54,8 +54,8 @@ def apply_proposal(
     \b
     Example: pricemaker family apply families.json --only family-LAMP-1 --dry-run
     """
-    from streams import families
-    from streams.feeder import Feeder
+    from streams.controls import families
+    from streams.kafka.feeder import Feeder
 
     if dry_run == yes:
         raise click.UsageError("Give --dry-run to look, or --yes to carry it out.")
@@ -132,8 +132,8 @@ def show_family(
 
     Example: pricemaker family show family-LAMP-1
     """
-    from streams.decisions import standing_in_file, standing_on_kafka
-    from streams.family_view import joint_view, newest, products_beside
+    from streams.explain.decisions import standing_in_file, standing_on_kafka
+    from streams.explain.family_view import joint_view, newest, products_beside
 
     if file is not None:
         decisions = standing_in_file(file).decisions
@@ -163,7 +163,7 @@ def _named(families: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def _families(settings: Any) -> list[dict[str, Any]]:
     from models.demand.cross_effects import effect
-    from streams.families import read_known
+    from streams.controls.families import read_known
 
     known = read_known(settings)
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -17,8 +17,8 @@ ahead_option = click.option(
 def make_feeder(config_file: Path | None, bootstrap: str | None, ahead_max: int | None) -> Any:
     """A feeder for the configured broker, paced by the worker's group where that is asked for."""
     from streams.config import load_settings
-    from streams.feeder import Feeder
-    from streams.pacing import GroupPace
+    from streams.kafka.feeder import Feeder
+    from streams.tape.pacing import GroupPace
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     pace = None if ahead_max is None else GroupPace(settings, ahead_max)

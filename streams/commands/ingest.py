@@ -18,9 +18,9 @@ from streams.adapters.open_rows import open_rows
 from streams.commands.feeding import ahead_option, make_feeder
 from streams.commands.ingest_calendar import calendar
 from streams.commands.ingest_traffic import ga4, yandex_metrica
-from streams.event_files import EventWriter, read_events
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
+from streams.tape.event_files import EventWriter, read_events
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -10,10 +10,10 @@ from schemas.codec import canonical
 from schemas.errors import ConfigError
 from schemas.events import time_ms
 from schemas.topics import CONTROLS
-from streams.calendars import calendar_event, calendar_table
 from streams.commands.feeding import make_feeder
-from streams.event_files import EventWriter
+from streams.controls.calendars import calendar_event, calendar_table
 from streams.output import Output, bootstrap_option, command_options
+from streams.tape.event_files import EventWriter
 
 DAY = click.DateTime(["%Y-%m-%d"])
 

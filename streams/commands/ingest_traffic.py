@@ -12,9 +12,9 @@ from streams.adapters.ga4 import read_ga4
 from streams.adapters.metrica import read_metrica
 from streams.adapters.traffic import TrafficBook, TrafficReport
 from streams.commands.feeding import ahead_option, make_feeder
-from streams.event_files import EventWriter
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
+from streams.tape.event_files import EventWriter
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 BUCKET_HOURS = ("1", "2", "3", "4", "6", "8", "12", "24")

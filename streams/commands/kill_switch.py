@@ -51,7 +51,7 @@ def status(output: Output, config_file: Path | None, bootstrap: str | None) -> N
 
     Example: pricemaker kill-switch status --json
     """
-    from streams.breaker_state import read_status
+    from streams.controls.breaker_state import read_status
 
     found = read_status(load_settings(config_file, {"kafka.bootstrap": bootstrap})).kill_switch
     lines = [

@@ -14,8 +14,8 @@ from schemas.errors import InputError
 from schemas.events import rfc3339
 from schemas.topics import SOURCES, TAPE
 from streams.config import Settings, load_settings
-from streams.kafka_settings import client_config, group_id, topic_name
-from streams.lag import GroupLag, PartitionLag, consumer_lag, known_groups, wall_clock_ms
+from streams.kafka.kafka_settings import client_config, group_id, topic_name
+from streams.kafka.lag import GroupLag, PartitionLag, consumer_lag, known_groups, wall_clock_ms
 from streams.output import Output, bootstrap_option, command_options
 
 UNKNOWN = "unknown"

@@ -32,8 +32,8 @@ def command(
 
     Example: pricemaker ledger --by category --from decisions.jsonl
     """
-    from streams.decisions import standing_in_file, standing_on_kafka
-    from streams.ledger_text import ledger_text
+    from streams.explain.decisions import standing_in_file, standing_on_kafka
+    from streams.explain.ledger_text import ledger_text
 
     if file is not None:
         decisions = standing_in_file(file).decisions

@@ -14,12 +14,12 @@ from schemas.events import DAY_MS, rfc3339, time_ms
 from schemas.money import format_minor
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.config import load_settings
+from streams.explain.pnl import PnlDay, decisions_from_file, decisions_from_kafka, explain_days
+from streams.explain.pnl_alarms import AlarmDay, PnlAlarm
+from streams.explain.pnl_totals import PnlTotal, totals
 from streams.output import Output, bootstrap_option, command_options
-from streams.pnl import PnlDay, decisions_from_file, decisions_from_kafka, explain_days
-from streams.pnl_alarms import AlarmDay, PnlAlarm
-from streams.pnl_totals import PnlTotal, totals
-from streams.tape_selection import KAFKA, SourceSpec
-from streams.tape_sources import open_source
+from streams.tape.tape_selection import KAFKA, SourceSpec
+from streams.tape.tape_sources import open_source
 
 
 @click.command("pnl")

@@ -12,9 +12,9 @@ from schemas.errors import ConfigError, InputError
 from schemas.policy import policy_sha256
 from schemas.scopes import parse_policy
 from streams.config import load_settings
+from streams.controls.policy_files import PolicyFile, check, read_policy
 from streams.output import Output, bootstrap_option, command_options
-from streams.policy_files import PolicyFile, check, read_policy
-from streams.tape_sources import KAFKA
+from streams.tape.tape_sources import KAFKA
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -79,7 +79,7 @@ def diff_policy(
     Example: pricemaker policy diff policy.toml --from checkpoint.jsonl
     """
     from models.pricing.policy_diff import summary
-    from streams.policy_text import diff_text
+    from streams.explain.policy_text import diff_text
 
     found = read_policy(file)
     engines = _engines(output, config_file, bootstrap, source)
@@ -109,8 +109,8 @@ def publish_policy(
 
     Example: pricemaker policy publish policy.toml
     """
-    from streams import controls
-    from streams.engine_states import read_policies
+    from streams.controls import controls
+    from streams.worker.engine_states import read_policies
 
     if output.as_json and not (yes or dry_run):
         raise click.UsageError("With --json give --yes or --dry-run: nobody can be asked.")
@@ -136,7 +136,7 @@ def _ask(
     output: Output, config_file: Path | None, bootstrap: str | None, found: PolicyFile
 ) -> None:
     from models.pricing.policy_diff import summary
-    from streams.policy_text import diff_text
+    from streams.explain.policy_text import diff_text
 
     engines = _engines(output, config_file, bootstrap, KAFKA)
     output.text(diff_text(summary(_compared(engines, found)), []))
@@ -169,7 +169,7 @@ def show_policy(output: Output, config_file: Path | None, bootstrap: str | None)
 
     Example: pricemaker policy show > policy.toml
     """
-    from streams.engine_states import read_policies
+    from streams.worker.engine_states import read_policies
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     texts = read_policies(settings)
@@ -192,9 +192,9 @@ def show_policy(output: Output, config_file: Path | None, bootstrap: str | None)
 def _engines(
     output: Output, config_file: Path | None, bootstrap: str | None, source: str
 ) -> list[Any]:
-    from streams.engine_states import load_engines
-    from streams.engines import warm_kernel
     from streams.progress import progress_bar
+    from streams.worker.engine_states import load_engines
+    from streams.worker.engines import warm_kernel
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     with progress_bar(output, "reading the catalogue") as advance:

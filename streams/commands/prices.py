@@ -24,11 +24,11 @@ from msgspec import Struct
 from schemas.errors import InputError, ServiceError
 from schemas.events import time_ms
 from schemas.topics import PRICES, PRICES_LATEST
-from streams.amounts import money
 from streams.config import Settings, load_settings
-from streams.kafka_settings import reader_config, topic_name
+from streams.explain.amounts import money
+from streams.kafka.kafka_settings import reader_config, topic_name
+from streams.kafka.reader import ANSWER_S, partitions_of, unreachable
 from streams.output import Output, bootstrap_option, command_options
-from streams.reader import ANSWER_S, partitions_of, unreachable
 
 BEGINNING = "beginning"
 POLL_S = 0.2

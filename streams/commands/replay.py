@@ -15,13 +15,13 @@ from streams.commands.steering import TIME
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import rate_bar
-from streams.replay_conductor import Every
-from streams.replay_lane import Job
-from streams.replay_run import Replayed, as_document, run_replay
-from streams.replay_topics import open_topics
-from streams.routes import tape_partition
-from streams.tape_selection import KAFKA, Selection, SourceSpec
-from streams.tape_sources import open_source
+from streams.replay.replay_conductor import Every
+from streams.replay.replay_lane import Job
+from streams.replay.replay_run import Replayed, as_document, run_replay
+from streams.replay.replay_topics import open_topics
+from streams.tape.tape_selection import KAFKA, Selection, SourceSpec
+from streams.tape.tape_sources import open_source
+from streams.worker.routes import tape_partition
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 PROCESSES_MAX = 64

@@ -15,11 +15,11 @@ from models.simulator.simulator_presets import EFFECTS, Preset, shop_settings
 from models.simulator.simulator_truth import ShopSettings
 from schemas.errors import ConfigError
 from schemas.topics import CONTROLS
-from streams.calendars import Calendar, calendar_table
 from streams.commands.feeding import ahead_option, make_feeder
-from streams.event_files import EventWriter, SourceRecord
+from streams.controls.calendars import Calendar, calendar_table
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
+from streams.tape.event_files import EventWriter, SourceRecord
 
 DaysEnd = Callable[[], None]
 
@@ -169,10 +169,10 @@ def _close_loop(
     The step's end is told as a tick, after its records: the clock moves with the shop's.
     """
     from streams.config import load_settings
-    from streams.feeder import Feeder
-    from streams.latest_prices import LatestPrices
-    from streams.pacing import GroupPace
-    from streams.ticks import tick_event
+    from streams.kafka.feeder import Feeder
+    from streams.kafka.latest_prices import LatestPrices
+    from streams.tape.pacing import GroupPace
+    from streams.worker.ticks import tick_event
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     feeder, pace = Feeder(settings), GroupPace(settings, 0, with_tape=True)

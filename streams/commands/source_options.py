@@ -10,7 +10,7 @@ import click
 from schemas.events import time_ms
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.commands.steering import TIME
-from streams.tape_selection import Offsets, Selection, SourceSpec, parse_offsets
+from streams.tape.tape_selection import Offsets, Selection, SourceSpec, parse_offsets
 
 SEE_PAGE = "What SOURCE may be: docs/tape-sources.md."
 SOURCE_HELP = (

@@ -33,7 +33,7 @@ def steer(
     actor: str | None,
 ) -> None:
     """Put an operator's command on ``controls``; every tape partition reads it there."""
-    from streams import controls
+    from streams.controls import controls
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     actor = actor or controls.default_actor()

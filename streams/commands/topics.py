@@ -6,8 +6,8 @@ import click
 from rich.table import Table
 
 from schemas.errors import CheckFailed
-from streams.admin import Created, Finding, check_topics, create_topics
 from streams.config import load_settings
+from streams.kafka.admin import Created, Finding, check_topics, create_topics
 from streams.output import Output, bootstrap_option, command_options
 
 

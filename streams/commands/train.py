@@ -1,7 +1,7 @@
 """``pricemaker train``: learn from a tape what the fold does not learn by itself.
 
-Each part is a command of its own over the same `streams.training.TapeFold`: it names a tape, writes
-one content-hashed document, and can publish it.
+Each part is a command of its own over the same `streams.training.training.TapeFold`: it names a
+tape, writes one content-hashed document, and can publish it.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from streams.commands.source_options import source_options
 from streams.config import load_settings
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.tape_selection import KAFKA, SourceSpec
+from streams.tape.tape_selection import KAFKA, SourceSpec
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -69,8 +69,13 @@ def prior(
     from models.demand.history import EpochHistory
     from models.demand.search_history import SearchHistory
     from models.prior.prior import prior_sha256
-    from streams.training import TapeFold, write_document
-    from streams.training_prior import keep_fresh, noting_searches, publish_prior, train_from
+    from streams.training.training import TapeFold, write_document
+    from streams.training.training_prior import (
+        keep_fresh,
+        noting_searches,
+        publish_prior,
+        train_from,
+    )
 
     if every_s is not None and (spec.source != KAFKA or not publish):
         raise ConfigError(
@@ -122,8 +127,8 @@ def baskets(
 
     Example: pricemaker train baskets events.jsonl.gz --out families.json
     """
-    from streams.training import write_document
-    from streams.training_baskets import propose_from
+    from streams.training.training import write_document
+    from streams.training.training_baskets import propose_from
 
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
     with progress_bar(output, f"reading {Path(spec.source).name}") as advance:

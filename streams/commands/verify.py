@@ -9,15 +9,15 @@ from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
 from schemas.errors import CheckFailed, ConfigError
 from schemas.topics import PARTITIONS_DEFAULT
-from streams.checkpoints import read_checkpoint, require_partitions_of, restored
 from streams.config import load_settings
-from streams.engines import warm_kernel
 from streams.output import Output, bootstrap_option, command_options
 from streams.progress import progress_bar
-from streams.tape_selection import KAFKA, SourceSpec
-from streams.verify import Engines, verify
-from streams.verify_sources import ExportHistory, FileHistory, History, KafkaHistory
-from streams.verify_text import summary_of, text_of
+from streams.replay.checkpoints import read_checkpoint, require_partitions_of, restored
+from streams.tape.tape_selection import KAFKA, SourceSpec
+from streams.verify.verify import Engines, verify
+from streams.verify.verify_sources import ExportHistory, FileHistory, History, KafkaHistory
+from streams.verify.verify_text import summary_of, text_of
+from streams.worker.engines import warm_kernel
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 

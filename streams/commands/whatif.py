@@ -11,10 +11,10 @@ from rich.table import Table
 
 from models.pricing.whatif import whatifs
 from schemas.errors import InputError
-from streams import amounts
 from streams.config import load_settings
-from streams.engines import warm_kernel
+from streams.explain import amounts
 from streams.output import Output, command_options
+from streams.worker.engines import warm_kernel
 
 CASES_MAX = 100_000
 

@@ -44,8 +44,8 @@ def command(
     )
     engines = None if settings.worker.role == "intake" else EnginesToCome(settings)
     # Faust and JAX take seconds to import: not for --help.
-    from streams.pricer import publisher_gate
-    from streams.worker import Worker, configure_logging, end_process
+    from streams.worker.pricer import publisher_gate
+    from streams.worker.worker import Worker, configure_logging, end_process
 
     def report_and_end(error: BaseException) -> None:
         if isinstance(error, PricemakerError):
@@ -93,6 +93,6 @@ class EnginesToCome:
 
 
 def _engines(settings: Settings) -> Any:
-    from streams.engines import PricingEngines, warm_kernel
+    from streams.worker.engines import PricingEngines, warm_kernel
 
     return PricingEngines(warm_kernel(settings.engine.compilation_cache_dir))

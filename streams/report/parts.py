@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from schemas.backtest import Estimate
 from schemas.money import minor_digits
-from streams.amounts import money, signed
+from streams.explain.amounts import money, signed
 from streams.report import ink
 
 ROWS_SHOWN = 60

@@ -12,16 +12,16 @@ import orjson
 from models.fold.context import Output
 from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
-from streams import admin
-from streams.embedded import PARTITIONS, EmbeddedBroker
-from streams.engines import PricingEngines
-from streams.feeder import BY_KEY, Feeder
-from streams.latest_prices import LatestPrices
-from streams.pricer import publisher_gate
-from streams.routes import tape_partition
+from streams.kafka import admin
+from streams.kafka.embedded import PARTITIONS, EmbeddedBroker
+from streams.kafka.feeder import BY_KEY, Feeder
+from streams.kafka.latest_prices import LatestPrices
 from streams.settings import Settings
-from streams.tape_builder import DeadLetter, TapeBuilder
-from streams.worker import WorkerThread
+from streams.tape.tape_builder import DeadLetter, TapeBuilder
+from streams.worker.engines import PricingEngines
+from streams.worker.pricer import publisher_gate
+from streams.worker.routes import tape_partition
+from streams.worker.worker import WorkerThread
 from tests.court.scenario import Scenario
 from tests.court.script import Script, Sent
 from tests.streams.spine import read_topic, settings_for

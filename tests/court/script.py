@@ -14,7 +14,7 @@ import orjson
 from schemas.events import SOURCE_TYPES, rfc3339
 from schemas.policy import policy_sha256
 from streams.demo import SOURCE_ORDER
-from streams.ticks import tick_event
+from streams.worker.ticks import tick_event
 from tests.court.scenario import Part, Product, Scenario
 
 START_MS = 1_736_121_600_000  # 2025-01-06T00:00Z

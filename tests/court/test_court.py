@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from models.kernel.tile import Kernel
-from streams.engines import warm_kernel
 from streams.settings import Settings
+from streams.worker.engines import warm_kernel
 from tests.court import players, scenario
 from tests.court.judge import failed_checks, idle_stops, judge
 from tests.court.page import COURT_PAGE, page

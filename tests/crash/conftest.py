@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.kernel.tile import Kernel
-from streams.engines import warm_kernel
+from streams.worker.engines import warm_kernel
 from tests.conftest import IN_CI
 from tests.crash.broker import JARS, Broker
 

@@ -12,7 +12,7 @@ from models.simulator.simulator import Shop
 from models.simulator.simulator_habit import CostPlusHabit
 from models.simulator.simulator_truth import ShopSettings
 from schemas.events import rfc3339, time_ms
-from streams.event_files import event_key
+from streams.tape.event_files import event_key
 
 TICK_EVERY = 150  # records between two explicit ticks
 DUPLICATE_EVERY = 90  # records between two that are sent again

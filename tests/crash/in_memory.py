@@ -14,7 +14,7 @@ from schemas.errors import EventError
 from schemas.events import ProductListed
 from schemas.tape import Source
 from schemas.topics import SOURCES, TOPICS
-from streams.routes import tape_partition
+from streams.worker.routes import tape_partition
 from tests.crash.accounts import FAR_FUTURE_MS
 from tests.crash.evidence import Evidence, Record, Sample
 from tests.crash.feed import Item

@@ -19,7 +19,7 @@ from schemas.events import SOURCE_TYPES, EngineChanged, MoneyEvent, SkuEvent, rf
 from schemas.outputs import Alert, DiscountOffered, PriceDecided
 from schemas.policy import policy_sha256
 from schemas.tape import Source
-from streams.tape_builder import TapeBuilder
+from streams.tape.tape_builder import TapeBuilder
 
 START_MS = 1_767_571_200_000  # 2026-01-05T00:00Z, a Monday
 MINUTE_MS = 60_000

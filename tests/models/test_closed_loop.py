@@ -13,8 +13,8 @@ from models.backtest.policy_value import compare
 from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
 from schemas.events import DAY_MS
-from streams import backtest_jobs
-from streams.backtest_loop import LoopAsked, run_closed_loop
+from streams.backtest import backtest_jobs
+from streams.backtest.backtest_loop import LoopAsked, run_closed_loop
 from tests.models.tapes import simulated
 
 DAYS, LOOP_DAYS = 40, 8

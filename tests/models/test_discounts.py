@@ -18,9 +18,9 @@ from schemas.codec import canonical
 from schemas.effects import ChannelEffects
 from schemas.learned import ReturnLevel
 from schemas.outputs import DiscountOffered, PriceDecided, SegmentView
-from streams.explain import Explanation, explanation_text
-from streams.outbox import GateBreach
-from streams.pricer import publisher_gate
+from streams.explain.explain import Explanation, explanation_text
+from streams.worker.outbox import GateBreach
+from streams.worker.pricer import publisher_gate
 from tests.models.tapes import DAY_MS, Partition, Seen, at, policy
 from tests.models.test_decisions import believe, orders
 from tests.models.test_engine import assert_golden

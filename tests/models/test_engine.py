@@ -19,7 +19,7 @@ from schemas import tape
 from schemas.errors import EngineError
 from schemas.events import rfc3339
 from schemas.outputs import PriceDecided
-from streams.ticks import tick_event
+from streams.worker.ticks import tick_event
 from tests.models.tapes import Partition, Record, Tape, at, keep, policy, seen, simulated
 from tests.oracle import Oracle
 from tests.schemas.test_state import GOLDEN, STATE_RECORDS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.pnl.pnl_alarm import ALARM_DAYS, Direction, Sums, Watched, limit_nats, watch
-from streams.pnl_alarms import AlarmDay, PnlAlarm, alarm_days
+from streams.explain.pnl_alarms import AlarmDay, PnlAlarm, alarm_days
 
 DAYS = 40_000
 

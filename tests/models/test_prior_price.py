@@ -19,7 +19,7 @@ from models.guards.prior_price import MarketRule
 from schemas.codec import packed
 from schemas.state import PriceWindow, Promotion
 from schemas.time_zones import day_start_ms, local_date, zone_of_rule
-from streams.time_zone_names import posix_rule
+from streams.controls.time_zone_names import posix_rule
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

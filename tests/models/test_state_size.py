@@ -11,7 +11,7 @@ from models.simulator.simulator_truth import ShopSettings
 from schemas.codec import packed
 from schemas.errors import EngineError
 from schemas.state import SkuState, Stock, Traffic
-from streams.tape_builder import TapeBuilder
+from streams.tape.tape_builder import TapeBuilder
 
 DAYS = 45
 RECORD_BYTES_MAX = 1024

@@ -21,7 +21,7 @@ from schemas.documents import (
 from schemas.errors import EngineError, EventError
 from schemas.events import SOURCE_TYPES
 from schemas.topics import TOPICS
-from streams.dead_letters import intake_letter
+from streams.kafka.dead_letters import intake_letter
 
 GENERATED = Path(__file__).parents[2] / "schemas" / "generated"
 DOCUMENTS = documents()

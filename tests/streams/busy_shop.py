@@ -21,9 +21,9 @@ from models.simulator.simulator_truth import ShopSettings
 from schemas import tape
 from schemas.events import DAY_MS, SOURCE_TYPES, EngineChanged, rfc3339
 from schemas.tape import Source
-from streams.calendars import calendar_event
-from streams.event_files import SourceRecord
-from streams.tape_builder import Placed, TapeBuilder
+from streams.controls.calendars import calendar_event
+from streams.tape.event_files import SourceRecord
+from streams.tape.tape_builder import Placed, TapeBuilder
 from tests.models.tapes import event, policy
 
 PARTITIONS = 4

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from streams.pricer import check_contiguous
+from streams.worker.pricer import check_contiguous
 
 
 class Output(NamedTuple):

@@ -8,8 +8,8 @@ import orjson
 from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
 from schemas.state import Manifest
-from streams.verify_order import Entry
-from streams.verify_sources import Committed
+from streams.verify.verify_order import Entry
+from streams.verify.verify_sources import Committed
 
 Record = tuple[int, bytes]
 BATCH = 100

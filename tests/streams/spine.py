@@ -19,9 +19,9 @@ import orjson
 from confluent_kafka import Producer
 
 from schemas.topics import SOURCES
-from streams import admin, reader
+from streams.kafka import admin, reader
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.worker import WorkerThread
 from tests.streams.counting_engine import CountingFactory
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@
 
 import sys
 
-from streams.worker import configure_logging, run_worker
+from streams.worker.worker import configure_logging, run_worker
 from tests.streams.counting_engine import CountingFactory
 from tests.streams.spine import settings_for
 

@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.topics import STATE, TAPE, TOPICS
-from streams import reader
-from streams.admin import check_topics, create_topics, tape_partitions
 from streams.commands.topics import command
+from streams.kafka import reader
+from streams.kafka.admin import check_topics, create_topics, tape_partitions
 from streams.settings import Settings
 from tests.streams.spine import WAIT_S, new_prefix, settings_for, wait_until
 

@@ -13,16 +13,16 @@ from models.backtest.edits import Candidate, Rule
 from schemas.backtest import BacktestReport
 from schemas.counterfactual import Edit, Match
 from schemas.errors import ConfigError, FieldError, InputError
-from streams.backtest import Asked, backtest
-from streams.backtest_against import Against
-from streams.backtest_loop import LoopAsked
-from streams.candidates import candidates_of, parse_path
+from streams.backtest.backtest import Asked, backtest
+from streams.backtest.backtest_against import Against
+from streams.backtest.backtest_loop import LoopAsked
+from streams.backtest.candidates import candidates_of, parse_path
 from streams.cli import cli
 from streams.config import load_settings
-from streams.engines import warm_kernel
-from streams.replay import Replay
-from streams.tape_selection import SourceSpec
-from streams.tape_sources import open_source
+from streams.replay.replay import Replay
+from streams.tape.tape_selection import SourceSpec
+from streams.tape.tape_sources import open_source
+from streams.worker.engines import warm_kernel
 
 STEPS = Candidate("steps", rules=(Rule(("guards", "step_ratio_max"), 0.03),))
 SAME = Candidate("same", rules=(Rule(("name",), "another name"),))

@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient
 from schemas import tape
 from schemas.topics import TAPE
 from streams.cli import cli
-from streams.export_segments import file_sha256
-from streams.tape_faults import known_types
-from streams.tape_selection import parse_offsets
+from streams.tape.export_segments import file_sha256
+from streams.tape.tape_faults import known_types
+from streams.tape.tape_selection import parse_offsets
 from tests.streams.spine import fresh_topics
 
 PARTITIONS = 2

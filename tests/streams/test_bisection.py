@@ -12,11 +12,11 @@ from models.backtest.edits import Candidate, Rule
 from schemas.bisection import Bisection
 from schemas.counterfactual import Edit, Match
 from schemas.errors import InputError
-from streams.bisection import bisect
+from streams.backtest.bisection import bisect
 from streams.cli import cli
 from streams.config import load_settings
-from streams.event_files import EventWriter
-from streams.tape_selection import SourceSpec
+from streams.tape.event_files import EventWriter
+from streams.tape.tape_selection import SourceSpec
 from tests.models.tapes import at, event, policy
 
 FOLLOWING = "version = 1\n[guards]\ncompetitor_index_max = 1.0\nstep_ratio_max = 0.5\n"

@@ -8,7 +8,7 @@ from models.prior.prior import DEFAULT_PRIOR
 from schemas.errors import InputError
 from schemas.scopes import Subject, parse_policy
 from schemas.state import CatalogueEntry
-from streams.breaker_calibration import Evidences, calibration, rank_of, thresholds_of
+from streams.training.breaker_calibration import Evidences, calibration, rank_of, thresholds_of
 from tests.models.test_breaker import SOUND
 
 FOUND = [

@@ -7,9 +7,9 @@ import pytest
 
 from models.kernel.tile import Kernel
 from schemas.events import Scope
-from streams import controls
-from streams.breaker_state import BreakerLine, SwitchLine, status_of
 from streams.cli import cli
+from streams.controls import controls
+from streams.controls.breaker_state import BreakerLine, SwitchLine, status_of
 from tests.models.tapes import Partition, at
 from tests.streams.spine import fresh_topics, read_topic
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from schemas.codec import decode_event
 from schemas.errors import ConfigError
-from streams.calendars import calendar_event, calendar_sha256, calendar_table
 from streams.cli import cli
-from streams.event_files import read_events
+from streams.controls.calendars import calendar_event, calendar_sha256, calendar_table
+from streams.tape.event_files import read_events
 
 
 def test_a_german_christmas_and_new_year() -> None:

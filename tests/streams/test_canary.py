@@ -17,7 +17,7 @@ from faust.tables import recovery
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 
-from streams import transport
+from streams.worker import transport
 
 PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
 

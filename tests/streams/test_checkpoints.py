@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from schemas import tape
-from streams import replay_lane, replay_run
 from streams.cli import cli
-from streams.replay_conductor import Conductor
+from streams.replay import replay_lane, replay_run
+from streams.replay.replay_conductor import Conductor
 from tests.streams.spine import Shop, fresh_topics
 from tests.streams.test_replay import HASHES, Files, fails, files, run
 

@@ -10,10 +10,10 @@ from models.simulator.simulator import Shop
 from models.simulator.simulator_presets import shop_settings
 from streams.cli import cli
 from streams.config import load_settings
-from streams.engines import PricingEngines, warm_kernel
-from streams.pricer import publisher_gate
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.engines import PricingEngines, warm_kernel
+from streams.worker.pricer import publisher_gate
+from streams.worker.worker import WorkerThread
 from tests.streams.spine import fresh_topics, read_topic
 
 

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.commands.dead_letter import command
-from streams.dead_letters import Letter, read_letters, redrive, select
-from streams.outbox import IntakeOutbox
+from streams.kafka.dead_letters import Letter, read_letters, redrive, select
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.outbox import IntakeOutbox
+from streams.worker.worker import WorkerThread
 from tests.streams.counting_engine import CountingFactory
 from tests.streams.spine import (
     Shop,

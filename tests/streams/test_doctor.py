@@ -12,10 +12,10 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.topics import TOPICS
-from streams.admin import create_topics
 from streams.cli import cli
 from streams.doctor import CHECKS, FAILED, OK, SKIPPED, Check, examine
-from streams.kafka_settings import group_id
+from streams.kafka.admin import create_topics
+from streams.kafka.kafka_settings import group_id
 from streams.settings import Settings
 
 SECRET = "hunter2-is-a-secret"

@@ -2,9 +2,9 @@
 
 import orjson
 
-from streams import admin
-from streams.embedded import PARTITIONS, EmbeddedBroker
-from streams.worker import WorkerThread
+from streams.kafka import admin
+from streams.kafka.embedded import PARTITIONS, EmbeddedBroker
+from streams.worker.worker import WorkerThread
 from tests.streams.counting_engine import CountingFactory
 from tests.streams.spine import (
     SKUS,

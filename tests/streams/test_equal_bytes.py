@@ -20,15 +20,15 @@ from schemas import tape
 from schemas.errors import EngineError
 from streams.cli import cli
 from streams.config import load_settings
-from streams.engine_states import load_engines
-from streams.engines import PricingEngines, warm_kernel
-from streams.event_files import SourceRecord
-from streams.feeder import Feeder
-from streams.pacing import GroupPace
-from streams.replay import Replay
-from streams.tape_builder import Placed
-from streams.tape_hash import combined_sha256
-from streams.worker import WorkerThread
+from streams.kafka.feeder import Feeder
+from streams.replay.replay import Replay
+from streams.tape.event_files import SourceRecord
+from streams.tape.pacing import GroupPace
+from streams.tape.tape_builder import Placed
+from streams.tape.tape_hash import combined_sha256
+from streams.worker.engine_states import load_engines
+from streams.worker.engines import PricingEngines, warm_kernel
+from streams.worker.worker import WorkerThread
 from tests.streams import busy_shop
 from tests.streams.spine import Shop, fresh_topics
 from tests.streams.test_replay import HASHES, fails, run

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError, ServiceError
 from schemas.events import SOURCE_TYPES
-from streams.event_files import (
+from streams.tape.event_files import (
     EventWriter,
     SourceRecord,
     event_key,

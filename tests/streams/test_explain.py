@@ -14,11 +14,11 @@ from confluent_kafka import Producer
 from schemas.codec import canonical
 from schemas.outputs import Alert, PriceDecided, TapePosition
 from schemas.topics import ALERTS, PRICES
-from streams import admin
 from streams.cli import cli
-from streams.explanation_picture import bars
-from streams.routes import tape_partition
+from streams.explain.explanation_picture import bars
+from streams.kafka import admin
 from streams.settings import Settings
+from streams.worker.routes import tape_partition
 from tests.streams.spine import new_prefix, settings_for
 
 GOLDEN_DECISION = json.loads((Path(__file__).parent / "golden" / "decision.json").read_text())

@@ -19,20 +19,20 @@ from models.simulator.simulator import Shop
 from models.simulator.simulator_truth import ShopSettings
 from schemas.exports import ExportManifest
 from schemas.topics import TAPE
-from streams import export_writer
 from streams.cli import cli
 from streams.config import load_settings
-from streams.embedded import EmbeddedBroker
-from streams.engines import PricingEngines, warm_kernel
-from streams.event_files import event_key, read_events
-from streams.export_writer import LogWriter, write_manifest
-from streams.exports import Export
-from streams.pricer import publisher_gate
-from streams.tape_builder import Placed, TapeBuilder
-from streams.tape_hash import TapeHash
-from streams.tape_selection import Selection, SourceSpec
-from streams.tape_sources import open_source
-from streams.worker import WorkerThread
+from streams.kafka.embedded import EmbeddedBroker
+from streams.tape import export_writer
+from streams.tape.event_files import event_key, read_events
+from streams.tape.export_writer import LogWriter, write_manifest
+from streams.tape.exports import Export
+from streams.tape.tape_builder import Placed, TapeBuilder
+from streams.tape.tape_hash import TapeHash
+from streams.tape.tape_selection import Selection, SourceSpec
+from streams.tape.tape_sources import open_source
+from streams.worker.engines import PricingEngines, warm_kernel
+from streams.worker.pricer import publisher_gate
+from streams.worker.worker import WorkerThread
 from tests.streams.spine import Shop as Sources
 from tests.streams.spine import fresh_topics, new_prefix, read_topic
 

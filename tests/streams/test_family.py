@@ -16,11 +16,11 @@ from schemas.codec import canonical, decode_event
 from schemas.errors import InputError
 from schemas.events import ProductListed
 from schemas.families import FamilyProposal
-from streams import families
 from streams.cli import cli
-from streams.event_files import EventWriter
-from streams.families import Move
+from streams.controls import families
+from streams.controls.families import Move
 from streams.settings import Settings
+from streams.tape.event_files import EventWriter
 from tests.models.tapes import Partition, at, event
 from tests.models.test_baskets import CATALOGUE, shop
 from tests.models.test_family_joint import lived as substitutes
@@ -241,7 +241,7 @@ def put_state(settings: Settings, stored: dict[bytes, bytes]) -> None:
 
 
 def read_products(settings: Settings) -> list[dict[str, object]]:
-    from streams.reader import opened, read_to_end, require_partitions
+    from streams.kafka.reader import opened, read_to_end, require_partitions
 
     topic = f"{settings.topics.prefix}products"
     with opened(settings, "test") as consumer:

@@ -17,12 +17,12 @@ from schemas import tape
 from schemas.errors import ServiceError
 from schemas.tape import Source
 from schemas.topics import SOURCES
-from streams import feeder as feeder_module
 from streams.cli import cli
-from streams.event_files import EventWriter, SourceRecord, event_key
-from streams.feeder import IN_FLIGHT_MAX, POLL_EVERY, Feeder
+from streams.kafka import feeder as feeder_module
+from streams.kafka.feeder import IN_FLIGHT_MAX, POLL_EVERY, Feeder
 from streams.settings import Settings
-from streams.tape_builder import TapeBuilder
+from streams.tape.event_files import EventWriter, SourceRecord, event_key
+from streams.tape.tape_builder import TapeBuilder
 from tests.streams.spine import fresh_topics, new_prefix, read_topic, settings_for
 
 

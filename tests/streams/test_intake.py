@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import rfc3339
-from streams.intake import Append, Drop, Intake, Refuse, Unrouted, Verdict
-from streams.routes import Route, tape_partition
 from streams.settings import Settings
-from streams.ticks import MINUTE_MS, TickFilter, TickProposer, tick_event
-from streams.worker import WorkerThread
+from streams.worker.intake import Append, Drop, Intake, Refuse, Unrouted, Verdict
+from streams.worker.routes import Route, tape_partition
+from streams.worker.ticks import MINUTE_MS, TickFilter, TickProposer, tick_event
+from streams.worker.worker import WorkerThread
 from tests.streams.spine import Shop, fresh_topics, listing, order, read_topic, wait_until
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00Z

@@ -8,12 +8,12 @@ import pytest
 from models.fold.engine import PartitionEngine
 from models.kernel.tile import Kernel
 from schemas.topics import CONTROLS, TAPE
-from streams.engines import PricingEngines
-from streams.kill_switch import KillSwitch, Part, withheld
-from streams.outbox import IntakeOutbox, Send
-from streams.pricer import publisher_gate
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.engines import PricingEngines
+from streams.worker.kill_switch import KillSwitch, Part, withheld
+from streams.worker.outbox import IntakeOutbox, Send
+from streams.worker.pricer import publisher_gate
+from streams.worker.worker import WorkerThread
 from tests.models.tapes import Tape, at, event
 from tests.streams.counting_engine import Batch, Output
 from tests.streams.spine import Shop, fresh_topics, read_topic, wait_until

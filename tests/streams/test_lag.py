@@ -15,9 +15,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ServiceError
 from schemas.topics import SOURCES, TAPE, TOPICS
-from streams.admin import create_topics
 from streams.cli import cli
-from streams.lag import (
+from streams.kafka.admin import create_topics
+from streams.kafka.lag import (
     BEYOND,
     GONE,
     NEVER_COMMITTED,
@@ -78,7 +78,7 @@ def test_a_sum_with_an_unknown_part_is_unknown(committed, total, worst) -> None:
 
 
 def test_a_broker_that_does_not_answer_is_a_service_error(unused_port, monkeypatch) -> None:
-    monkeypatch.setattr("streams.lag.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("streams.kafka.lag.CONNECT_TIMEOUT_S", 0.5)
     with pytest.raises(ServiceError) as caught:
         consumer_lag({"bootstrap.servers": f"127.0.0.1:{unused_port}"}, {"g": ()})
     assert caught.value.where == f"Kafka at 127.0.0.1:{unused_port}"

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from schemas.topics import ALERTS, PRICES
-from streams import admin
 from streams.cli import cli
+from streams.kafka import admin
 from streams.settings import Settings
 from tests.streams.spine import new_prefix, settings_for
 from tests.streams.test_explain import alert, decision, write

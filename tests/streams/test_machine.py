@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import models
-from streams.machine import read_engine_facts, read_machine, read_sources, use_one_thread
+from streams.worker.machine import read_engine_facts, read_machine, read_sources, use_one_thread
 
 CPUINFO = """processor\t: 0
 vendor_id\t: GenuineIntel

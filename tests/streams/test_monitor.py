@@ -7,12 +7,12 @@ import pytest
 
 from models.kernel.tile import Kernel
 from schemas.events import BreakerTripped
-from streams.engines import PricingEngines
-from streams.monitor import Monitor, WholeCatalogue
-from streams.pricer import publisher_gate
-from streams.routes import tape_partition
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.engines import PricingEngines
+from streams.worker.monitor import Monitor, WholeCatalogue
+from streams.worker.pricer import publisher_gate
+from streams.worker.routes import tape_partition
+from streams.worker.worker import WorkerThread
 from tests.models.tapes import Partition, at, event, policy
 from tests.streams.spine import Shop, fresh_topics, read_topic, settings_for, wait_until
 

@@ -24,10 +24,10 @@ from streams.adapters.rows import NO_MATCH, Row
 from streams.adapters.workbook import Matcher, classify
 from streams.cli import cli
 from streams.config import load_settings
-from streams.event_files import read_events
-from streams.tape_builder import TapeBuilder
-from streams.tape_selection import SourceSpec
-from streams.tape_sources import open_source
+from streams.tape.event_files import read_events
+from streams.tape.tape_builder import TapeBuilder
+from streams.tape.tape_selection import SourceSpec
+from streams.tape.tape_sources import open_source
 from tests.conftest import IN_CI
 
 DATA_VARIABLE = "PRICEMAKER_TEST_ONLINE_RETAIL"

@@ -9,8 +9,15 @@ from aiokafka.partitioner import murmur2
 
 from models.guards.gate import decision_is_sound
 from schemas.errors import PricemakerError
-from streams.outbox import Fenced, GateBreach, IntakeOutbox, OutboxFailed, Send, TransactionalOutbox
 from streams.settings import Settings
+from streams.worker.outbox import (
+    Fenced,
+    GateBreach,
+    IntakeOutbox,
+    OutboxFailed,
+    Send,
+    TransactionalOutbox,
+)
 from tests.streams.counting_engine import Batch, Output
 from tests.streams.spine import fresh_topics, read_topic
 
@@ -133,6 +140,6 @@ def test_a_refused_record_is_an_error_and_not_a_log_line(
 
 
 def test_the_gate_of_the_worker_is_the_models() -> None:
-    from streams import pricer
+    from streams.worker import pricer
 
     assert pricer.decision_is_sound is decision_is_sound

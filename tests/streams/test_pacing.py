@@ -6,9 +6,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.errors import ServiceError
-from streams.kafka_settings import group_id, topic_name
-from streams.pacing import GroupPace
+from streams.kafka.kafka_settings import group_id, topic_name
 from streams.settings import Settings
+from streams.tape.pacing import GroupPace
 from tests.streams.spine import Shop, fresh_topics, order, returned
 
 

@@ -12,7 +12,7 @@ from schemas import tape
 from schemas.codec import canonical
 from streams.cli import cli
 from streams.config import load_settings
-from streams.engines import warm_kernel
+from streams.worker.engines import warm_kernel
 
 
 @pytest.fixture(scope="module")

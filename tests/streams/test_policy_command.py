@@ -16,13 +16,13 @@ from schemas.codec import canonical
 from schemas.events import OperatorCommand, PolicyPublished, Scope
 from schemas.policy import policy_sha256
 from schemas.topics import CONTROLS, PRICES, STATE
-from streams import admin
-from streams.checkpoints import section, write_checkpoint
 from streams.cli import cli
-from streams.policy_files import rule_of
-from streams.reader import opened, read_to_end
-from streams.routes import tape_partition
+from streams.controls.policy_files import rule_of
+from streams.kafka import admin
+from streams.kafka.reader import opened, read_to_end
+from streams.replay.checkpoints import section, write_checkpoint
 from streams.settings import Settings
+from streams.worker.routes import tape_partition
 from tests.models.tapes import Partition, at, policy
 from tests.streams.spine import new_prefix, settings_for
 
@@ -211,7 +211,7 @@ def test_only_what_waits_can_be_answered(on_kafka: Settings) -> None:
 
 
 def test_orjson_and_msgspec_agree_on_what_is_sent() -> None:
-    from streams.controls import command_event
+    from streams.controls.controls import command_event
 
     event = command_event("approve", Scope("sku", "A"), "kim", "fine", price_id="0-1-A")
     document = orjson.loads(canonical(event))

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from schemas.errors import EngineError
-from streams.pricer import check_contiguous, publisher_gate
 from streams.settings import Settings
-from streams.worker import WorkerThread
+from streams.worker.pricer import check_contiguous, publisher_gate
+from streams.worker.worker import WorkerThread
 from tests.streams.counting_engine import Batch, CountingEngine, CountingFactory, Output
 from tests.streams.spine import (
     SKUS,

@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.errors import InputError
-from streams import kafka_settings, reader
-from streams.recovery import NoLongerOurs, Recovery, check_position, source_starts
+from streams.kafka import kafka_settings, reader
 from streams.settings import Settings
-from streams.transport import LogRange
-from streams.worker import WorkerThread
+from streams.worker.recovery import NoLongerOurs, Recovery, check_position, source_starts
+from streams.worker.transport import LogRange
+from streams.worker.worker import WorkerThread
 from tests.streams.counting_engine import CountingEngine, CountingFactory
 from tests.streams.spine import (
     ROOT,

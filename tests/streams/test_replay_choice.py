@@ -8,12 +8,13 @@ import pytest
 
 from schemas import tape
 from schemas.events import rfc3339
-from streams import admin, pacing
-from streams.pacing import EventPace
-from streams.replay_topics import OUTPUTS, with_prefix
-from streams.routes import tape_partition
+from streams.kafka import admin
+from streams.replay.replay_topics import OUTPUTS, with_prefix
 from streams.settings import Settings
-from streams.tape_selection import tick_ms
+from streams.tape import pacing
+from streams.tape.pacing import EventPace
+from streams.tape.tape_selection import tick_ms
+from streams.worker.routes import tape_partition
 from tests.streams.spine import fresh_topics, new_prefix, read_topic
 from tests.streams.test_replay import HASHES, PARTITIONS, Files, fails, files, run
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import EngineError
-from streams import replay_processes
-from streams.replay_conductor import Conductor, Every
-from streams.replay_lane import Job
-from streams.replay_processes import ProcessFailed, fold_in_processes
+from streams.replay import replay_processes
+from streams.replay.replay_conductor import Conductor, Every
+from streams.replay.replay_lane import Job
+from streams.replay.replay_processes import ProcessFailed, fold_in_processes
 from streams.settings import Settings
-from streams.tape_selection import SourceSpec
+from streams.tape.tape_selection import SourceSpec
 from tests.streams.spine import ROOT, wait_until
 from tests.streams.test_replay import HASHES, PARTITIONS, Files, fails, files, run
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, InputError
-from streams import admin, kafka_settings
-from streams.outbox import IntakeOutbox, Send
-from streams.routes import Route, RouteTable, encode_route, tape_partition
+from streams.kafka import admin, kafka_settings
 from streams.settings import Settings
-from streams.transport import BatchAbandoned
+from streams.worker.outbox import IntakeOutbox, Send
+from streams.worker.routes import Route, RouteTable, encode_route, tape_partition
+from streams.worker.transport import BatchAbandoned
 from tests.streams.spine import Shop, fresh_topics, listing
 
 

@@ -14,8 +14,8 @@ from models.simulator.simulator_habit import CostPlusHabit
 from models.simulator.simulator_presets import EFFECTS, shop_settings
 from models.simulator.simulator_tables import day_columns, product_columns
 from streams.cli import cli
-from streams.event_files import read_events
-from streams.tape_builder import TapeBuilder
+from streams.tape.event_files import read_events
+from streams.tape.tape_builder import TapeBuilder
 
 OPTIONS = ["--products", "6", "--days", "5", "--seed", "7", "--bad-share", "0.05"]
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from schemas import tape
 from schemas.events import rfc3339
 from streams.cli import cli
-from streams.embedded import EmbeddedBroker
-from streams.event_files import read_events
-from streams.feeder import Feeder
-from streams.source_merge import RANK, Disorder, Raw, merged
-from streams.tape_selection import SourceSpec
-from streams.tape_sources import open_source
+from streams.kafka.embedded import EmbeddedBroker
+from streams.kafka.feeder import Feeder
+from streams.tape.event_files import read_events
+from streams.tape.source_merge import RANK, Disorder, Raw, merged
+from streams.tape.tape_selection import SourceSpec
+from streams.tape.tape_sources import open_source
 from tests.streams.spine import fresh_topics, listing, new_prefix, order, returned, settings_for
 
 LATEST_MS = 5_000

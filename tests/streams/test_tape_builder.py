@@ -13,7 +13,7 @@ from models.simulator.simulator_truth import ShopSettings
 from schemas import tape
 from schemas.events import rfc3339
 from schemas.tape import Source
-from streams.tape_builder import AHEAD_MS_MAX, DeadLetter, Placed, TapeBuilder
+from streams.tape.tape_builder import AHEAD_MS_MAX, DeadLetter, Placed, TapeBuilder
 
 NOW_MS = 1_772_357_400_000  # 2026-03-01T09:30Z
 MINUTE_MS = 60_000

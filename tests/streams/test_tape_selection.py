@@ -13,13 +13,13 @@ from schemas import tape
 from schemas.errors import ConfigError
 from schemas.events import rfc3339, time_ms
 from schemas.topics import TAPE
-from streams import export_writer
 from streams.cli import cli
 from streams.config import load_settings
-from streams.event_files import read_events
-from streams.tape_builder import Placed, TapeBuilder
-from streams.tape_selection import Selection, SourceSpec, selected, tick_ms
-from streams.tape_sources import open_source
+from streams.tape import export_writer
+from streams.tape.event_files import read_events
+from streams.tape.tape_builder import Placed, TapeBuilder
+from streams.tape.tape_selection import Selection, SourceSpec, selected, tick_ms
+from streams.tape.tape_sources import open_source
 from tests.streams.spine import fresh_topics
 
 PARTITIONS = 4

@@ -14,7 +14,7 @@ from schemas.codec import decode_event
 from streams.adapters.metrica import array
 from streams.adapters.traffic import bucket, count_of, local_date, local_stretch
 from streams.cli import cli
-from streams.event_files import read_events
+from streams.tape.event_files import read_events
 
 GA4_REPORT = """\
 # ----------------------------------------

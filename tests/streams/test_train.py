@@ -20,12 +20,12 @@ from schemas.learned import DemandPrior
 from schemas.topics import CONTROLS, TAPE
 from streams.cli import cli
 from streams.config import load_settings
-from streams.event_files import read_events
-from streams.reader import opened, read_to_end
-from streams.tape_builder import Placed, TapeBuilder
-from streams.tape_selection import SourceSpec
-from streams.training import TapeFold
-from streams.training_prior import keep_fresh, refresh_once
+from streams.kafka.reader import opened, read_to_end
+from streams.tape.event_files import read_events
+from streams.tape.tape_builder import Placed, TapeBuilder
+from streams.tape.tape_selection import SourceSpec
+from streams.training.training import TapeFold
+from streams.training.training_prior import keep_fresh, refresh_once
 
 
 @pytest.fixture(scope="module")

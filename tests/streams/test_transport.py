@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.lanes import Lane
 from streams.settings import Settings
-from streams.transport import App, BatchAbandoned, Chunk
-from streams.worker_progress import WorkerProgress
+from streams.worker.lanes import Lane
+from streams.worker.transport import App, BatchAbandoned, Chunk
+from streams.worker.worker_progress import WorkerProgress
 from tests.streams.spine import (
     SKUS,
     Shop,

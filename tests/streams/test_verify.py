@@ -16,16 +16,16 @@ from models.simulator.simulator import Shop
 from models.simulator.simulator_truth import ShopSettings
 from schemas.codec import canonical
 from schemas.topics import PRICES, PRICES_LATEST, STATE, TAPE
-from streams import admin
 from streams.cli import cli
 from streams.config import load_settings
-from streams.engines import PricingEngines, warm_kernel
-from streams.event_files import event_key
-from streams.kafka_settings import group_id
-from streams.pricer import publisher_gate
+from streams.kafka import admin
+from streams.kafka.kafka_settings import group_id
 from streams.settings import Settings
-from streams.verification import differing_fields
-from streams.worker import WorkerThread
+from streams.tape.event_files import event_key
+from streams.verify.verification import differing_fields
+from streams.worker.engines import PricingEngines, warm_kernel
+from streams.worker.pricer import publisher_gate
+from streams.worker.worker import WorkerThread
 from tests.streams.spine import Shop as Sources
 from tests.streams.spine import fresh_topics, new_prefix, read_topic, settings_for
 

@@ -17,14 +17,14 @@ from schemas import tape
 from schemas.errors import CheckFailed
 from schemas.events import rfc3339
 from schemas.tape import Source
-from streams import verify_order, verify_window
 from streams.cli import cli
-from streams.export_writer import LogWriter, write_manifest
-from streams.exports import read_manifest
-from streams.tape_builder import Placed
-from streams.verification import Verification
-from streams.verify import verify
-from streams.verify_text import text_of
+from streams.tape.export_writer import LogWriter, write_manifest
+from streams.tape.exports import read_manifest
+from streams.tape.tape_builder import Placed
+from streams.verify import verify_order, verify_window
+from streams.verify.verification import Verification
+from streams.verify.verify import verify
+from streams.verify.verify_text import text_of
 from tests.models.tapes import Partition, Record, at, event, simulated
 from tests.models.test_follow import Foreign
 from tests.streams.histories import BATCH, Memory, alter, decision, place, published
@@ -411,7 +411,7 @@ def test_the_window_does_not_grow_with_the_history(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice as long a history, with what another tape wrote in between: the same window."""
-    monkeypatch.setattr("streams.verify.BATCH_RECORDS", 50)
+    monkeypatch.setattr("streams.verify.verify.BATCH_RECORDS", 50)
     windows = []
     for days in (8, 24):
         history = published(kernel, shops(kernel, days), prices=2)

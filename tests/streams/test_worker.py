@@ -9,11 +9,11 @@ import pytest
 from confluent_kafka import Consumer
 
 from schemas.errors import ConfigError, ServiceError
-from streams import kafka_settings, reader
-from streams.app import credentials_of, take_over_deadline_s
-from streams.outbox import Fenced, GateBreach
+from streams.kafka import kafka_settings, reader
 from streams.settings import Settings
-from streams.worker import Worker, exit_code
+from streams.worker.app import credentials_of, take_over_deadline_s
+from streams.worker.outbox import Fenced, GateBreach
+from streams.worker.worker import Worker, exit_code
 from tests.streams.counting_engine import CountingFactory
 from tests.streams.spine import ROOT, fresh_topics, new_prefix, settings_for, workers
 

@@ -1,0 +1,1 @@
+"""The same tape under several policies, and what caused a decision."""

@@ -1,0 +1,1 @@
+"""What people put on the tape: policies, commands, calendars, families."""

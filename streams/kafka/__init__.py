@@ -1,0 +1,1 @@
+"""Kafka by hand: settings, topics, reading, lag, dead letters, the embedded broker."""

@@ -1,0 +1,1 @@
+"""Folding a tape again: lanes, processes, checkpoints, results."""

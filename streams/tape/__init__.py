@@ -1,0 +1,1 @@
+"""Where tapes come from: files, folders, Kafka, source topics; and where they are kept."""

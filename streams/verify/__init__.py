@@ -1,0 +1,1 @@
+"""Proving a published history from its tape."""

@@ -1,0 +1,1 @@
+"""The worker on Kafka: transport, intake, pricer, outbox, recovery."""
