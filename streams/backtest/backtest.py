@@ -8,11 +8,9 @@ processes nor the order in which they end reaches the report.
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +25,7 @@ from streams.backtest.backtest_jobs import BASELINE, Folded, Job
 from streams.backtest.backtest_loop import LoopAsked, with_loops
 from streams.backtest.backtest_report import report_of
 from streams.backtest.backtest_spool import Spool, spool
+from streams.backtest.pool import pool_of, sigterm_interrupts
 from streams.tape.tape_selection import SourceSpec
 from streams.tape.tape_sources import Progress
 from streams.worker.engines import warm_kernel
@@ -79,7 +78,10 @@ def backtest(asked: Asked, settings: Any, progress: Progress | None = None) -> B
     def tell(share: float) -> None:
         whole(share * folds_share)
 
-    with tempfile.TemporaryDirectory(prefix="pricemaker-backtest-") as name:
+    with (
+        sigterm_interrupts(),
+        tempfile.TemporaryDirectory(prefix="pricemaker-backtest-") as name,
+    ):
         folder = Path(name)
         laid = spool(asked.spec, settings, folder, lambda share: tell(share * SPOOL_SHARE))
         jobs = jobs_of(asked, laid, folder)
@@ -148,19 +150,7 @@ def _require_listed(asked: Asked, laid: Spool) -> None:
                 )  # fmt: skip
 
 
-# -- the pool
-
-
-@contextmanager
-def pool_of(processes: int, cache_dir: Path | None) -> Iterator[ProcessPoolExecutor]:
-    """Processes that are warm and take one job after the other; they end with the block."""
-    pool = ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=backtest_jobs.start, initargs=(cache_dir,)
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+# -- the folds
 
 
 def run_jobs(
