@@ -102,7 +102,7 @@ def with_loops(
     pool: Executor,
     progress: Progress | None = None,
 ) -> BacktestReport:
-    """Add closed loops to a report. A candidate that changes the prior or the tape has none."""
+    """Add closed loops to a report. Another build, or what changes prior or tape, has none."""
     base = [one for one in folded if one.number == BASELINE]
     parts = [backtest_jobs.read_columns(folder, BASELINE, one.partition)[0] for one in base]
     states = {one.partition: backtest_jobs.read_state(folder, BASELINE, one.partition)
@@ -117,9 +117,9 @@ def with_loops(
     found = run_closed_loop(asked, joined(parts), states, policies, pool, progress)
     values = {one.name: value for one, value in zip(chosen.values(), found, strict=True)}
     skipped = tuple(
-        f"{one.name}: no closed loop, since it changes more than the policy."
-        for one in candidates
-        if one.name not in values
+        f"{one.candidate}: no closed loop, which needs a candidate that changes the policy alone."
+        for one in report.comparisons
+        if one.candidate not in values
     )
     return replace(
         report,

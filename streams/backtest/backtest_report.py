@@ -23,6 +23,8 @@ from streams.backtest.backtest_spool import Spool
 from streams.tape.tape_hash import combined_sha256
 
 TIES = (
+    "The baseline is the tape folded again under its own policies: `pricemaker verify` says if "
+    "that is what was published.",
     "Beliefs are history's: every policy learns from the prices that buyers saw, not from those "
     "that it would have shown.",
     "Stock, rivals, traffic, orders and returns are history's too: what another price would have "

@@ -261,7 +261,7 @@ def test_closed_loops_stand_beside_a_changed_policy_and_not_beside_a_changed_tap
     assert (value.runs, value.days, value.products) == (2, 4, 3)
     assert value.baseline_per_day.mean_minor != 0.0
     assert rivals.closed_loop == ()
-    assert "rivals: no closed loop, since it changes more than the policy." in (
+    assert "rivals: no closed loop, which needs a candidate that changes the policy alone." in (
         report.run.assumptions
     )
     again = run(shop, STEPS, processes=2, loop=loop)

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from rich.console import Console
 
 from models.fold.engine import PartitionEngine
@@ -283,6 +284,21 @@ def test_a_gap_in_versions_that_nothing_else_explains(kernel: Kernel, foreign: M
     found = verify(foreign, kernel)
     assert kinds(found) == {"altered": 1}  # it is altered, and named as that alone
     assert found.differences[0].fields["version"] == (one["version"] + 1, one["version"])
+
+
+def test_a_manifest_of_another_history_is_named(kernel: Kernel, history: Memory) -> None:
+    """Every decision agrees, and yet the pricer committed another hash over them."""
+    manifest = history.manifests[1]
+    assert manifest is not None
+    history.manifests[1] = replace(manifest, decisions_sha256="0" * 64)
+    found = verify(history, kernel)
+    assert kinds(found) == {"manifest_differs": 1}
+    (one,) = found.differences
+    assert (one.tape, one.fields) == (
+        f"tape[1]@{manifest.position}",
+        {"decisions_sha256": ("0" * 64, manifest.decisions_sha256)},
+    )
+    assert [each.manifest_agrees for each in found.ranges] == [True, False]
 
 
 def test_prices_latest_that_disagrees_is_named(kernel: Kernel, history: Memory) -> None:
