@@ -260,7 +260,7 @@ def _calibration(
 
 def _calibration_note(ratio: float | None, sd: float | None) -> tuple[str, ...]:
     if ratio is None or sd is None:
-        return ("Nothing was forecast at the shown prices, so calibration is not known.",)
+        return ("No profit was forecast at the shown prices, so calibration is not known.",)
     if abs(ratio - 1.0) <= max(CALIBRATION_SDS * sd, CALIBRATION_OFF):
         return ()
     return (

@@ -277,10 +277,11 @@ def _what_would_do(asked: _Asked, effect: float, best: Shape, detectable: float)
     if effect == 0.0:
         return "no difference is expected, so no test can find it"
     short = detectable / effect
+    days, more = best.days * short**2, short**2
     return (
-        f"a test of {best.days} days finds {short:.1f} times the expected effect or more: it would "
-        f"need about {best.days * short**2:.0f} days, or {short**2:.1f} times as many like units, "
-        f"or an effect {short:.1f} times as large"
+        f"a test of {best.days} days finds {short:,.1f} times the expected effect or more: it "
+        f"would need about {days:,.0f} days, or {more:,.1f} times as many like units, or an effect "
+        f"{short:,.1f} times as large"
     )
 
 

@@ -20,7 +20,9 @@ FIT_SDS = 2.0
 
 
 class Verdict(NamedTuple):
-    """A candidate in one word and sentences. ``tone`` is better, worse or undecided."""
+    """A candidate in one word and sentences. ``tone`` is better, worse or undecided; what rests on
+    a forecast that is in doubt is undecided.
+    """
 
     candidate: str
     tone: str
@@ -41,9 +43,8 @@ def verdict(found: Comparison, baseline: str) -> Verdict:
         *map(closed_loop_words, found.closed_loop),
         *map(switchback_words, found.switchback),
     ]
-    return Verdict(
-        found.candidate, tone, _headline(found, baseline, tone, bool(doubts)), tuple(sentences)
-    )
+    headline = _headline(found, baseline, tone, bool(doubts))
+    return Verdict(found.candidate, "undecided" if doubts else tone, headline, tuple(sentences))
 
 
 def _headline(found: Comparison, baseline: str, tone: str, doubted: bool) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from schemas.backtest import BacktestReport
 from schemas.errors import ServiceError
@@ -109,6 +110,17 @@ def test_verdicts_are_words_with_intervals() -> None:
     assert careful.sentences[-1] == (
         "A switchback test in GBP can't prove it: the difference would need 900 days, more than "
         "120."
+    )
+
+
+def test_what_rests_on_a_forecast_in_doubt_is_undecided() -> None:
+    found = sample_report().comparisons[0]
+    doubted = replace(found, model=tuple(replace(one, calibration=0.5) for one in found.model))
+    bold = verdict(doubted, BASELINE)
+    assert (bold.tone, bold.headline) == (
+        "undecided",
+        "By the models, “bolder” earns more than “as it was”; the models' forecast of what was "
+        "charged is in doubt.",
     )
 
 
