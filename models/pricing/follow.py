@@ -261,11 +261,11 @@ def within_step(one: int | None, other: int | None, rounding: guards.Rounding) -
 
     A step is a tick; where the policy names endings, also from one such price to the next.
 
-    >>> within_step(1000, 1001, guards.Rounding(1, (), 1))
+    >>> within_step(1000, 1001, guards.Rounding(1))
     True
-    >>> within_step(1099, 1199, guards.Rounding(1, (99,), 100))
+    >>> within_step(1099, 1199, guards.Rounding(1, 100, (99,)))
     True
-    >>> within_step(1098, 1199, guards.Rounding(1, (99,), 100))
+    >>> within_step(1098, 1199, guards.Rounding(1, 100, (99,)))
     False
     """
     if one is None or other is None:

@@ -34,6 +34,8 @@ DAYS = 12
 Record = tuple[int, bytes | None, bytes | None]  # partition, key, value
 Change = Callable[[list[Record]], list[Record]]
 
+MISSING, REPEATED = 10, 20  # places on `prices` of what is taken away and written twice
+
 
 class History(NamedTuple):
     """What a worker made of a simulated shop's events, on a real broker."""
@@ -47,6 +49,23 @@ class History(NamedTuple):
     def decision(self, number: int) -> dict[str, Any]:
         """One decision, in the order of the topic."""
         return orjson.loads(self.prices[number][2] or b"")
+
+    def superseded(self) -> int:
+        """An effective decision that a later one of its product took the place of.
+
+        Altered, it is not what `prices-latest` has.
+        """
+        last: dict[bytes | None, int] = {}
+        for number in range(len(self.prices)):
+            if self.decision(number)["status"] != "held":
+                last[self.prices[number][1]] = number
+        return next(
+            number
+            for number in range(len(self.prices))
+            if number not in (MISSING, REPEATED)
+            and self.decision(number)["status"] != "held"
+            and last[self.prices[number][1]] > max(number, MISSING, REPEATED)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -174,19 +193,22 @@ def test_what_a_worker_published_is_confirmed(history: History, kernel: Kernel) 
 @pytest.fixture(scope="module")
 def tampered(history: History) -> Settings:
     """The history with one decision altered, one taken away, one written twice, one invented."""
-    altered = history.decision(3)
-    invented = altered | {"price_id": "0-0-NOBODY", "sku": "NOBODY"}
+    number = history.superseded()
+    altered = history.decision(number)
+    invented = altered | {"price_id": "0-0-NOBODY", "sku": "NOBODY", "status": "held"}
 
     def tamper(prices: list[Record]) -> list[Record]:
-        found = changed(3, price_minor=altered["price_minor"] + 1)(prices)
-        return [*found[:10], *found[11:], prices[20], (0, b"NOBODY", orjson.dumps(invented))]
+        found = changed(number, price_minor=altered["price_minor"] + 1)(prices)
+        del found[MISSING]
+        return [*found, prices[REPEATED], (0, b"NOBODY", orjson.dumps(invented))]
 
     return copy(history, tamper)
 
 
 @pytest.mark.kafka
 def test_every_kind_of_tampering_is_named(history: History, tampered: Settings) -> None:
-    altered, missing, repeated = (history.decision(number) for number in (3, 10, 20))
+    places = history.superseded(), MISSING, REPEATED
+    altered, missing, repeated = map(history.decision, places)
     result = run(tampered, "--json")
     document = json.loads(result.stdout)
     assert (result.exit_code, document["confirmed"]) == (5, False)
@@ -223,7 +245,7 @@ def test_every_kind_of_tampering_is_named(history: History, tampered: Settings) 
 
 @pytest.mark.kafka
 def test_text_for_people_shows_both_values(history: History, tampered: Settings) -> None:
-    altered = history.decision(3)
+    altered = history.decision(history.superseded())
     price = altered["price_minor"]
     result = run(tampered)
     assert result.exit_code == 5
