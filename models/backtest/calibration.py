@@ -7,9 +7,10 @@ the last decision before the day expected at the price that was paid.
 from statistics import NormalDist
 
 import numpy as np
-from scipy import special
 
-from models.backtest.columns import INPUTS, Decisions, Epochs, Floats, Integers, Outcomes
+from models.backtest.columns import Decisions, Epochs, Floats, Integers, Outcomes
+from models.backtest.expected import return_rate
+from models.backtest.lookup import last_at
 from schemas.backtest import Calibration, CalibrationBin
 from schemas.events import DAY_MS
 
@@ -18,7 +19,6 @@ SPAN_RATIO_MAX = 4.0  # of the forecasts in a bin
 ROWS_MIN = 5  # of a bin
 LEVEL = 0.9
 RETURN_DAYS = 30  # after so many days nearly all that comes back has come
-_TIME = 1 << 44  # above any event time in ms: product and time make one number
 
 
 def demand_calibration(epochs: Epochs) -> Calibration:
@@ -43,7 +43,7 @@ def return_calibration(decisions: Decisions, outcomes: Outcomes) -> Calibration:
     used &= (outcomes.revenue_minor > 0.0) & (row >= 0)
     row, units = row[used], outcomes.units[used]
     paid = outcomes.revenue_minor[used] / units / decisions.reference_minor[row]
-    rate = _return_rate(decisions.inputs[row], paid)
+    rate = return_rate(decisions.inputs[row], paid)
     known = np.isfinite(rate) & (rate > 0.0)
     back = np.minimum(outcomes.returned_units[used], units)
     return Calibration(
@@ -109,21 +109,5 @@ def _bin(forecast: Floats, observed: Floats, weight: Floats) -> CalibrationBin:
 def _last_before(decisions: Decisions, product: Integers, at_ms: Integers) -> Integers:
     """The row of each product's last decision with a record at or before a time; -1: none."""
     rows = np.flatnonzero(np.isfinite(decisions.inputs).all(axis=1))
-    keys = decisions.product[rows] * _TIME + decisions.at_ms[rows]
-    place = np.searchsorted(keys, product * _TIME + at_ms, side="right") - 1
-    if not len(rows):
-        return np.full(len(product), -1, dtype=np.int64)
-    found = rows[np.maximum(place, 0)]
-    same = (place >= 0) & (decisions.product[found] == product)
-    return np.where(same, found, -1)
-
-
-def _return_rate(inputs: Floats, price: Floats) -> Floats:
-    """R at normalised prices [row], by the kernel's rows [row, len(INPUTS)]."""
-    low, high, intercept, linear, log = (
-        inputs[:, INPUTS.index(f"return_{name}")]
-        for name in ("min", "max", "intercept", "linear", "log")
-    )
-    score = intercept + linear * price + log * np.log(price)
-    rate: Floats = low + (high - low) * special.expit(score)
-    return rate
+    found = last_at(decisions.product[rows], decisions.at_ms[rows], product, at_ms)
+    return np.where(found >= 0, rows[found] if len(rows) else -1, -1)

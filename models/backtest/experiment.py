@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.backtest.columns import INPUTS, Bools, Decisions, Floats, Integers
-from models.kernel.objective import RIVAL_WIDTH
+from models.backtest.columns import Bools, Decisions, Floats, Integers
+from models.backtest.expected import model_profit
+from models.backtest.lookup import last_at
 
-OFFSETS_MAX = 1 << 42  # offsets that a key has room for
 NEAR_MINOR = 1.0  # a price so far outside the two is taken as the nearer one
-LOG_MAX = 60.0
 
 
 class Mixture(NamedTuple):
@@ -34,23 +33,12 @@ def is_coin(decisions: Decisions) -> Bools:
     return (chance > 0.0) & (chance < 1.0) & apart
 
 
-def as_of(decisions: Decisions, product: Integers, offset: Integers) -> Integers:
-    """Each product's last decision at or before a place of its tape partition; -1 without one."""
-    keys = decisions.product * OFFSETS_MAX + decisions.offset
-    order = np.argsort(keys, kind="stable")
-    place = np.searchsorted(keys[order], product * OFFSETS_MAX + offset, side="right") - 1
-    if not len(order):
-        return np.full(len(product), -1, np.int64)
-    row = order[np.maximum(place, 0)]
-    return np.where((place >= 0) & (decisions.product[row] == product), row, -1)
-
-
 def prices_at(decisions: Decisions, product: Integers, offset: Integers) -> Mixture:
     """What a policy shows from some places of the tape on, before its coin is known there.
 
     A coin that it tossed earlier is no chance any more: its price is the one in force.
     """
-    row = as_of(decisions, product, offset)
+    row = last_at(decisions.product, decisions.offset, product, offset)
     known = row >= 0
     row = np.maximum(row, 0)
     if not len(decisions.product):
@@ -75,28 +63,6 @@ def up_share(policy: Mixture, up_minor: Floats, down_minor: Floats) -> Floats:
         at = np.log(np.clip(price, down_minor, up_minor) / down_minor) / span
         share += np.where(chance > 0.0, chance * np.where(inside, at, np.nan), 0.0)
     return share
-
-
-def model_profit(decisions: Decisions, price_minor: Floats) -> Floats:
-    """What the model expected each decision's product to earn a day at a price [decision].
-
-    The objective's mean demand and margin (``docs/objective.md``), sales cut off at the stock,
-    without the cost of risk and of leftovers; minor units. NaN without a record.
-    """
-    row = dict(zip(INPUTS, decisions.inputs.T, strict=True))
-    price = price_minor / decisions.reference_minor
-    x = np.log(price)
-    bend = np.logaddexp(0.0, (x - np.log(row["rival_price"]) - row["rival_tau"]) / RIVAL_WIDTH)
-    log_units = np.log(row["demand_per_day"]) + row["elasticity"] * x
-    log_units -= row["rival_omega"] * RIVAL_WIDTH * bend
-    units = np.exp(np.minimum(log_units, LOG_MAX))
-    most = np.where(row["unlimited"] < 0.5, row["stock"] / row["horizon_days"], np.inf)
-    score = row["return_intercept"] + row["return_linear"] * price + row["return_log"] * x
-    spread = row["return_max"] - row["return_min"]
-    rate = row["return_min"] + spread / (1.0 + np.exp(-np.clip(score, -LOG_MAX, LOG_MAX)))
-    margin = (row["kept_share"] * price - row["unit_cost"]) * (1.0 - rate)
-    margin -= row["return_cost"] * rate
-    return np.asarray(margin * np.minimum(units, most) * decisions.reference_minor)
 
 
 def mixed_profit(decisions: Decisions, policy: Mixture) -> Floats:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.backtest.columns import INPUTS, Decisions, Epochs, Floats, Integers, Outcomes
+from models.backtest.lookup import first_of, last_at
 from schemas.events import DAY_MS
 
 _EPOCH, _BASELINE, _CANDIDATE = 0, 1, 2
@@ -142,12 +143,7 @@ def _nearest(
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         return np.full(len(product), np.nan)
-    order = known[np.lexsort((of_time[known], of_product[known]))]
-    stride = int(max(at.max(initial=0), of_time.max(initial=0))) + 1
-    keys = of_product[order] * stride + of_time[order]
-    last = np.searchsorted(keys, product * stride + at, side="right") - 1
-    before = np.maximum(last, 0)
-    after = np.minimum(last + 1, len(order) - 1)
-    chosen = np.where((last >= 0) & (of_product[order[before]] == product), before, after)
-    mine = of_product[order[chosen]] == product
-    return np.where(mine, values[order[chosen]], np.nan)
+    of_product, of_time = of_product[known], of_time[known]
+    last = last_at(of_product, of_time, product, at)
+    row = np.where(last >= 0, last, first_of(of_product, of_time, product))
+    return np.where(row >= 0, values[known[row]], np.nan)

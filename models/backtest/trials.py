@@ -14,15 +14,15 @@ from models.backtest.columns import (
     Outcomes,
     Products,
 )
+from models.backtest.expected import model_profit
 from models.backtest.experiment import (
     Mixture,
-    as_of,
     is_coin,
     mixed_profit,
-    model_profit,
     prices_at,
     up_share,
 )
+from models.backtest.lookup import last_at
 from models.backtest.realised import DaySums, profit_minor
 from schemas.events import DAY_MS, HOUR_MS
 from schemas.policy import DecisionPolicy
@@ -135,14 +135,9 @@ def _seen(logged: Decisions, epochs: Epochs, coin: Bools, delay_days: int) -> Fl
     rows = np.flatnonzero(coin & logged.effective)
     if not len(rows) or not len(epochs.product):
         return seen
-    stride = int(max(logged.at_ms.max(), epochs.begin_ms.max())) + (DELAY_DAYS_MAX + 3) * DAY_MS
-    keys = epochs.product * stride + epochs.begin_ms
-    order = np.argsort(keys, kind="stable")
     at_ms = (_first_day(logged.at_ms[rows]) + delay_days) * DAY_MS + DAY_MS // 2
-    place = np.searchsorted(keys[order], logged.product[rows] * stride + at_ms, side="right") - 1
-    epoch = order[np.maximum(place, 0)]
-    known = (place >= 0) & (epochs.product[epoch] == logged.product[rows])
-    known &= epochs.end_ms[epoch] > at_ms
+    epoch = last_at(epochs.product, epochs.begin_ms, logged.product[rows], at_ms)
+    known = (epoch >= 0) & (epochs.end_ms[epoch] > at_ms)
     same = np.zeros(len(rows), np.bool_)
     for step in range(FOLLOWING_MAX):  # a kept probe may have been moved a little before noon
         later = np.minimum(rows + step, len(coin) - 1)
@@ -247,7 +242,7 @@ def _partners(logged: Decisions, coins: Decisions, family_of: Integers) -> Float
     for slot in range(int(sizes.max())):
         rows = np.flatnonzero(slot < sizes[family])
         other = order[start[family[rows]] + slot]
-        place = as_of(logged, other, coins.offset[rows])
+        place = last_at(logged.product, logged.offset, other, coins.offset[rows])
         expected = np.nan_to_num(logged.profit_per_day_minor[np.maximum(place, 0)])
         found[rows] += np.where((place >= 0) & (other != coins.product[rows]), expected, 0.0)
     return found

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.backtest.collect import Activity, Collector, Columns, Observer
-from models.backtest.collector import SeriesCollector
 from models.backtest.edits import Candidate, Rewriter
+from models.backtest.series import SeriesCollector
 from models.fold.control_events import decide_all_anew
 from models.fold.engine import PartitionEngine
 from models.fold.watch import Shown

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from models.backtest.collect import Columns
-from models.backtest.collector import Series, series
 from models.backtest.edits import Candidate
 from models.backtest.join import joined
+from models.backtest.series import Series, series
 from models.kernel.tile import Kernel
 from schemas.backtest import BacktestReport, PolicyRun, Run
 from schemas.errors import FieldError

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from models.backtest.calibration import binned, demand_calibration, return_calibration
-from models.backtest.collector import Series, SeriesCollector, move_of, series
 from models.backtest.columns import INPUTS, Decisions, Epochs, Outcomes, Products
 from models.backtest.day_book import decided_ms, valid_days
 from models.backtest.paths import path, product_series
+from models.backtest.series import Series, SeriesCollector, move_of, series
 from models.fold.engine import PartitionEngine
 from models.kernel.objective import PADDING
 from models.kernel.tile import Kernel
