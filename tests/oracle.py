@@ -324,12 +324,15 @@ class Oracle:
         return any(begins <= self.now_ms < ends for begins, ends in product.reductions.values())
 
     def _way_back(self, product: Product) -> int:
-        """The highest price before reductions, where one ended since the last publication."""
+        """The highest price before reductions, where one ended since the last publication.
+
+        What is published as one begins is its own price, none before it.
+        """
         spans = list(product.reductions.values())
         if not any(product.published_ms < ends <= self.now_ms for _, ends in spans):
             return 0
         before = [
-            [price for at_ms, price in series if at_ms <= begins][-1:]
+            [price for at_ms, price in series if at_ms < begins][-1:]
             for begins, _ in spans
             for series in (product.published, product.applied)
         ]
