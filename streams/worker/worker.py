@@ -25,6 +25,7 @@ import uvloop
 from schemas.errors import ConfigError, PricemakerError, ServiceError
 from schemas.topics import SOURCES
 from streams.kafka import admin
+from streams.kafka.kafka_settings import COMMIT_DEADLINE_S
 from streams.worker.app import build_app, take_over_deadline_s
 from streams.worker.intake import Intake
 from streams.worker.kill_switch import KillSwitch
@@ -38,8 +39,9 @@ from streams.worker.worker_progress import WorkerProgress
 
 log = logging.getLogger(__name__)
 
-# A stop that takes longer (the broker is away) becomes a halt; what was not acked is read again.
-STOP_DEADLINE_S = 30.0
+# A stop that takes longer than a commit may (the broker is away) becomes a halt; what was not acked
+# is read again.
+STOP_DEADLINE_S = COMMIT_DEADLINE_S + 10.0
 EXIT_BUG = 1
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # They say little of use above debug, and their own set-up would log everything.
