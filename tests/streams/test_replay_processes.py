@@ -98,7 +98,7 @@ def test_interrupted_it_saves_and_ends_all_its_processes(
         os.kill(process.pid, number)
         stdout, stderr = process.communicate(timeout=60)
         assert (process.returncode, stdout, stderr) == (130, b"", b"")
-        assert all(map(is_gone, children))
+        wait_until(lambda: all(map(is_gone, children)), "the children's end")
     assert before <= folded_by(saved) < files.document["records"]
     document = run(files.tape, *options, "--from-checkpoint", saved)
     assert {name: document[name] for name in HASHES} == {
