@@ -12,6 +12,7 @@ import numpy as np
 
 from models.backtest.collect import Activity, Columns, Notes
 from models.backtest.columns import Bools, Floats, Integers
+from models.backtest.lookup import last_known
 from schemas.backtest import Count, Difference, Differences
 from schemas.events import DAY_MS, rfc3339
 
@@ -61,7 +62,7 @@ def stretches(baseline: Columns, candidate: Columns, value: Value) -> Stretches:
     row = np.concatenate([np.arange(len(ours.product)), np.arange(len(theirs.product))])
     order = np.lexsort((row, side, at_ms, product))
     product, at_ms, side, row = product[order], at_ms[order], side[order], row[order]
-    rows = [_in_force(product, np.where(side == one, row, -1)) for one in (0, 1)]
+    rows = [last_known(product, np.where(side == one, row, -1)) for one in (0, 1)]
     to_ms = np.empty_like(at_ms)
     if len(at_ms):
         last = np.append(product[1:] != product[:-1], True)
@@ -79,14 +80,6 @@ def stretches(baseline: Columns, candidate: Columns, value: Value) -> Stretches:
         np.zeros(int(lasts.sum())),
     )
     return found._replace(at_stake_minor=_at_stake(found, baseline, candidate, value))
-
-
-def _in_force(product: Integers, row: Integers) -> Integers:
-    """The last row of the same product, -1 before its first. Rows rise with product and time."""
-    place = np.maximum.accumulate(np.where(row >= 0, np.arange(len(row)), -1))
-    known = place >= 0
-    known[known] = product[place[known]] == product[known]
-    return np.where(known, row[place], -1)
 
 
 def _of(values: Floats, row: Integers) -> Floats:

@@ -39,3 +39,17 @@ def first_of(of_product: Integers, of_place: Integers, product: Integers) -> Int
     order = np.lexsort((of_place, of_product))
     row = order[np.minimum(np.searchsorted(of_product[order], product), len(order) - 1)]
     return np.where(of_product[row] == product, row, -1)
+
+
+def last_known(product: Integers, row: Integers) -> Integers:
+    """Fill -1 with the last row of the same product; -1 stays before its first.
+
+    Moments rise with product and time; equal products stand together.
+
+    >>> last_known(np.array([0, 0, 0, 1, 1]), np.array([-1, 4, -1, -1, 7]))
+    array([-1,  4,  4, -1,  7])
+    """
+    place = np.maximum.accumulate(np.where(row >= 0, np.arange(len(row)), -1))
+    known = place >= 0
+    known[known] = product[place[known]] == product[known]
+    return np.where(known, row[place], -1)

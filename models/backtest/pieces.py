@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.backtest.columns import INPUTS, Decisions, Epochs, Floats, Integers, Outcomes
-from models.backtest.lookup import first_of, last_at
+from models.backtest.lookup import first_of, last_at, last_known
 from schemas.events import DAY_MS
 
 _EPOCH, _BASELINE, _CANDIDATE = 0, 1, 2
@@ -96,12 +96,10 @@ def _sweep(
     product, at_ms = np.concatenate(parts), np.concatenate(times)
     order = np.lexsort((place, at_ms, product))  # equal times: the later of one policy counts
     product, at_ms, kind, place = product[order], at_ms[order], kind[order], place[order]
-    moments = np.arange(len(order))
-    first = np.searchsorted(product, product)  # the first moment of the same product
-    found = []
-    for wanted in (_EPOCH, _BASELINE, _CANDIDATE):
-        last = np.maximum.accumulate(np.where(kind == wanted, moments, -1)) if len(order) else place
-        found.append(np.where(last >= first, place[np.maximum(last, 0)], -1))
+    found = [
+        last_known(product, np.where(kind == wanted, place, -1))
+        for wanted in (_EPOCH, _BASELINE, _CANDIDATE)
+    ]
     return at_ms, product, found[0], np.stack(found[1:])
 
 
