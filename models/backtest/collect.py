@@ -4,13 +4,13 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
 from models.backtest.columns import INPUTS, Decisions, Epochs, Floats, Integers, Outcomes, Products
+from models.backtest.day_book import decided_ms
 from models.backtest.outcomes import OutcomeBook
 from models.demand.surprise import surprise
 from models.fold.context import Output
@@ -21,7 +21,7 @@ from models.kernel.objective import PADDING
 from models.kernel.tile import Kernel
 from models.pricing.path import EXPLORATION
 from schemas import topics
-from schemas.events import AnyEvent, SkuEvent, time_ms
+from schemas.events import AnyEvent, SkuEvent
 from schemas.outputs import Alert, PriceDecided
 from schemas.state import CatalogueEntry
 
@@ -271,7 +271,7 @@ def _numbers(decision: PriceDecided) -> tuple[float, ...]:
     held = decision.status == "held"
     plain = NAN if wanted is None else round(wanted * math.exp(-decision.exogenous_log))
     return (
-        time_ms(datetime.fromisoformat(decision.decided_at)),
+        decided_ms(decision),
         decision.tape.partition,
         decision.tape.offset,
         NAN if price is None else price,

@@ -18,15 +18,13 @@ from streams.backtest import backtest_jobs
 from streams.backtest.backtest_jobs import BASELINE, Folded
 from streams.tape.tape_sources import Progress
 
-PRODUCTS_DEFAULT, DAYS_DEFAULT = 30, 56
-
 
 class LoopAsked(NamedTuple):
     """How many shops are simulated, for how many days, with how many products."""
 
     runs: int
-    days: int = DAYS_DEFAULT
-    products: int = PRODUCTS_DEFAULT
+    days: int
+    products: int
     seed: int = 1
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from models.backtest.day_book import decided_ms
 from models.backtest.ddmin import Minimal, Places, Probes, ddmin
 from models.backtest.edits import Candidate
 from schemas.bisection import Bisection, Cause
@@ -201,7 +202,7 @@ class _Question:
         """The decision that is asked about, of those that history made up to the place."""
         place = self._place
         if place.at_ms is not None:
-            decisions = [one for one in decisions if _decided_ms(one) <= place.at_ms]
+            decisions = [one for one in decisions if decided_ms(one) <= place.at_ms]
         if not decisions or place.offset not in (None, decisions[-1].tape.offset):
             where = rfc3339(place.at_ms) if place.offset is None else place.offset
             raise _no_such_decision(f"{place.sku}@{where}")
@@ -247,10 +248,6 @@ class _Question:
 
 def _less(places: Places, left_out: int) -> Places:
     return tuple(place for place in places if place != left_out)
-
-
-def _decided_ms(decision: PriceDecided) -> int:
-    return time_ms(datetime.fromisoformat(decision.decided_at))
 
 
 def _difference(ours: PriceDecided, theirs: PriceDecided) -> str | None:

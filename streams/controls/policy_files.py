@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import Struct
-
 from models.guards.policy_check import Finding, findings
 from schemas.errors import FieldError, ServiceError
 from schemas.policy import Policy
@@ -113,16 +111,6 @@ def _fix_of(value: Any, key: str) -> str | None:
 
 
 # -- checking
-
-
-class Checked(Struct, frozen=True, kw_only=True):
-    """A valid document: its name, version and hash, and what is likely not meant."""
-
-    name: str
-    version: int
-    sha256: str
-    scopes: int
-    findings: tuple[Finding, ...]
 
 
 def check(found: PolicyFile, subjects: tuple[Subject, ...] = ()) -> tuple[Finding, ...]:
