@@ -10,57 +10,29 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.topics import PARTITIONS_DEFAULT
+from streams.settings_edge import (
+    GatewaySettings,
+    MetricsSettings,
+    QuoteSettings,
+    RedisSettings,
+    TracingSettings,
+    WebhookSettings,
+)
+from streams.settings_sections import Section, matching, refuse
 
 ENV_PREFIX = "PRICEMAKER_"
 MASK = "**********"
 
 
-def _refuse(field: str, value: object, expected: str, fix: str) -> PydanticCustomError:
-    facts = {"field": field, "value": str(value), "expected": expected, "fix": fix}
-    return PydanticCustomError("relation", "must be {expected}", facts)
-
-
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise PydanticCustomError("pattern", "must be {expected}", {"expected": expected})
-        return value
-
-    return AfterValidator(check)
-
-
-def _redis_address(value: SecretStr) -> SecretStr:
-    schemes = ("redis://", "rediss://", "unix://")
-    if not value.get_secret_value().startswith(schemes):
-        expected = "an address that starts with redis://, rediss:// or unix://"
-        raise PydanticCustomError("pattern", "must be {expected}", {"expected": expected})
-    return value
-
-
 HostPorts = Annotated[
-    str, _matching(r"[^\s:,/]+:\d{1,5}(,[^\s:,/]+:\d{1,5})*", "host:port[,host:port]")
+    str, matching(r"[^\s:,/]+:\d{1,5}(,[^\s:,/]+:\d{1,5})*", "host:port[,host:port]")
 ]
-WorkerId = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,120}", "1 to 120 of A-Z a-z 0-9 . _ -")]
-TopicPrefix = Annotated[str, _matching(r"[A-Za-z0-9._-]{0,100}", "0 to 100 of A-Z a-z 0-9 . _ -")]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_address)]
-
-
-class Section(BaseModel):
-    """A part of the settings: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+WorkerId = Annotated[str, matching(r"[A-Za-z0-9._-]{1,120}", "1 to 120 of A-Z a-z 0-9 . _ -")]
+TopicPrefix = Annotated[str, matching(r"[A-Za-z0-9._-]{0,100}", "0 to 100 of A-Z a-z 0-9 . _ -")]
 
 
 class KafkaSettings(Section):
@@ -97,7 +69,7 @@ class KafkaSettings(Section):
     @model_validator(mode="after")
     def _relations(self) -> "KafkaSettings":
         if self.session_timeout_s >= self.request_timeout_s:
-            raise _refuse(
+            raise refuse(
                 "session_timeout_s",
                 self.session_timeout_s,
                 f"less than request_timeout_s ({self.request_timeout_s:g})",
@@ -112,13 +84,13 @@ class KafkaSettings(Section):
         for name, value in login.items():
             if sasl and value is None:
                 need = f"given when security_protocol is {self.security_protocol}"
-                raise _refuse(name, value, need, f"Set {name}, or another security_protocol.")
+                raise refuse(name, value, need, f"Set {name}, or another security_protocol.")
             if not sasl and value is not None:
                 need = f"absent when security_protocol is {self.security_protocol}"
                 shown = MASK if isinstance(value, SecretStr) else value
-                raise _refuse(name, shown, need, "Set security_protocol to SASL_SSL.")
+                raise refuse(name, shown, need, "Set security_protocol to SASL_SSL.")
         if self.ssl_ca_location is not None and not self.security_protocol.endswith("SSL"):
-            raise _refuse(
+            raise refuse(
                 "ssl_ca_location",
                 self.ssl_ca_location,
                 f"absent when security_protocol is {self.security_protocol}",
@@ -183,7 +155,7 @@ class WorkerSettings(Section):
     @model_validator(mode="after")
     def _relations(self) -> "WorkerSettings":
         if self.batch_records < self.chunk_records:
-            raise _refuse(
+            raise refuse(
                 "batch_records",
                 self.batch_records,
                 f"at least chunk_records ({self.chunk_records}): a full chunk must fit",
@@ -209,15 +181,6 @@ class EngineSettings(Section):
     )
 
 
-class RedisSettings(Section):
-    """Redis, a cache and a feed; everything else works without it."""
-
-    url: RedisUrl | None = Field(
-        default=None,
-        description="redis://, rediss:// or unix:// address; secret, it may hold a password",
-    )
-
-
 class Settings(BaseSettings):
     """All settings. ``streams.config.load_settings`` makes one; its ``repr`` masks secrets.
 
@@ -238,6 +201,11 @@ class Settings(BaseSettings):
     topics: TopicSettings = Field(default_factory=TopicSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    quotes: QuoteSettings = Field(default_factory=QuoteSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,1 @@
+"""What all that serves prices shares: following topics, the price as others see it."""

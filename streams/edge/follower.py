@@ -1,0 +1,147 @@
+"""Following a topic in a thread of its own, by hand: explicit offsets, no group, no commits."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.errors import PricemakerError
+from schemas.topics import Topic
+from streams.kafka import reader
+from streams.kafka.kafka_settings import reader_config, topic_name
+
+log = logging.getLogger(__name__)
+
+BATCH_RECORDS_MAX = 500
+POLL_S = 0.02
+# What a broker's outage says: the client reconnects by itself, and the thread goes on.
+OUTAGE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+
+
+class Record(NamedTuple):
+    """One record as it was read; ``value`` is None for a tombstone."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+
+
+class TopicFollower:
+    """Reads a topic from some offsets on, for ever, and hands every batch to ``take``.
+
+    ``take`` runs in the follower's thread; while it works nothing more is read, so what waits is
+    bounded. Records of one partition come in order; partitions take turns.
+
+    Parameters
+    ----------
+    settings : the loaded configuration
+    topic : from `schemas.topics`
+    name : of the reader, for the broker's logs
+    take : called with up to `BATCH_RECORDS_MAX` records
+    on_error : called once, from the thread, with what ended it
+    starts : partition -> first offset to read; a partition that is missing is read from its
+        beginning, and so is one whose log begins later
+    isolation : ``read_uncommitted`` on the embedded broker, which has no transactions
+
+    Attributes
+    ----------
+    caught_up : set once all that was there at the start has been taken
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        topic: Topic,
+        name: str,
+        take: Callable[[list[Record]], None],
+        on_error: Callable[[BaseException], None],
+        *,
+        starts: Mapping[int, int] | None = None,
+        isolation: str = "read_committed",
+    ) -> None:
+        self.caught_up = threading.Event()
+        self._config = {**reader_config(settings, name), "isolation.level": isolation}
+        self._topic = topic_name(settings, topic.name)
+        self._take = take
+        self._on_error = on_error
+        self._starts = dict(starts or {})
+        self._next: dict[int, int] = {}
+        self._away = False
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow-{name}", daemon=True)
+
+    def start(self) -> "TopicFollower":
+        """Begin to read."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """End the thread; a batch in hand is finished first."""
+        self._ending.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Partition -> the offset after the last record that was taken."""
+        return dict(self._next)
+
+    @property
+    def broker_away(self) -> bool:
+        """Whether the last thing heard was that no broker answers."""
+        return self._away
+
+    def _run(self) -> None:
+        consumer = Consumer(self._config)
+        try:
+            ends = self._assign(consumer)
+            while not self._ending.is_set():
+                self._step(consumer)
+                if not self.caught_up.is_set() and all(
+                    self._next[number] >= end for number, end in ends.items()
+                ):
+                    self.caught_up.set()
+        except (KafkaException, PricemakerError) as error:
+            self._on_error(error)
+        except Exception as error:  # of take: nobody may serve prices that no longer move
+            self._on_error(error)
+        finally:
+            consumer.close()
+
+    def _assign(self, consumer: Consumer) -> dict[int, int]:
+        ends: dict[int, int] = {}
+        for number in range(reader.require_partitions(consumer, self._topic, reader.OUTAGE_S)):
+            begin, ends[number] = reader.log_range(consumer, self._topic, number, reader.OUTAGE_S)
+            self._next[number] = max(begin, self._starts.get(number, begin))
+        consumer.assign(
+            [TopicPartition(self._topic, number, offset) for number, offset in self._next.items()]
+        )
+        return ends
+
+    def _step(self, consumer: Consumer) -> None:
+        records: list[Record] = []
+        after: dict[int, int] = {}
+        for message in consumer.consume(BATCH_RECORDS_MAX, POLL_S):
+            error, number = message.error(), message.partition()
+            if error is None:
+                records.append(
+                    Record(number, message.offset(), message.key(), message.value(),
+                           message.timestamp()[1])
+                )  # fmt: skip
+                after[number] = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # the end may lie behind a transaction's marker, which is no message
+                after[number] = max(after.get(number, 0), message.offset())
+            elif error.code() in OUTAGE:
+                self._away = True
+            elif error.code() not in reader.PASSING:
+                raise reader.unreachable(KafkaException(error), self._topic)
+        if after:
+            self._away = False
+        if records:
+            self._take(records)
+        self._next.update(after)
