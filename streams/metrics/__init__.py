@@ -1,0 +1,1 @@
+"""What each process tells Prometheus, and whether it is alive and ready."""
