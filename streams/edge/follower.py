@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.errors import PricemakerError
+from schemas.errors import InputError, ServiceError
 from schemas.topics import Topic
 from streams.kafka import reader
 from streams.kafka.kafka_settings import reader_config, topic_name
@@ -16,8 +17,9 @@ log = logging.getLogger(__name__)
 
 BATCH_RECORDS_MAX = 500
 POLL_S = 0.02
-# What a broker's outage says: the client reconnects by itself, and the thread goes on.
-OUTAGE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+# A quiet topic says nothing of an outage: the client's statistics do. It reconnects by itself.
+STATISTICS_MS = 1_000
+CONNECTED = ("UP", "UPDATE")
 
 
 class Record(NamedTuple):
@@ -28,6 +30,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp_ms: int
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class TopicFollower:
@@ -44,7 +47,7 @@ class TopicFollower:
     take : called with up to `BATCH_RECORDS_MAX` records
     on_error : called once, from the thread, with what ended it
     starts : partition -> first offset to read; a partition that is missing is read from its
-        beginning, and so is one whose log begins later
+        beginning, and one whose log begins later from there; one beyond the end is an error
     isolation : ``read_uncommitted`` on the embedded broker, which has no transactions
 
     Attributes
@@ -64,13 +67,20 @@ class TopicFollower:
         isolation: str = "read_committed",
     ) -> None:
         self.caught_up = threading.Event()
-        self._config = {**reader_config(settings, name), "isolation.level": isolation}
+        self._config = {
+            **reader_config(settings, name),
+            "isolation.level": isolation,
+            "statistics.interval.ms": STATISTICS_MS,
+            "stats_cb": self._look,
+        }
         self._topic = topic_name(settings, topic.name)
         self._take = take
         self._on_error = on_error
         self._starts = dict(starts or {})
         self._next: dict[int, int] = {}
         self._away = False
+        self._settled = threading.Event()  # caught up, or ended by an error
+        self._error: BaseException | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow-{name}", daemon=True)
 
@@ -78,6 +88,24 @@ class TopicFollower:
         """Begin to read."""
         self._thread.start()
         return self
+
+    def wait_caught_up(self, deadline_s: float) -> None:
+        """Wait until all that was there at the start has been taken.
+
+        Raises
+        ------
+        ServiceError : it took longer than ``deadline_s``
+        BaseException : what ended the follower before that
+        """
+        if not self._settled.wait(deadline_s):
+            raise ServiceError(
+                "read_too_slow",
+                f"reading what is there took more than {deadline_s:.0f} s.",
+                where=self._topic,
+                fix="Check the broker's load, and start again.",
+            )
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """End the thread; a batch in hand is finished first."""
@@ -92,7 +120,7 @@ class TopicFollower:
 
     @property
     def broker_away(self) -> bool:
-        """Whether the last thing heard was that no broker answers."""
+        """Whether there was no connection to any broker, a second ago or less."""
         return self._away
 
     def _run(self) -> None:
@@ -105,9 +133,10 @@ class TopicFollower:
                     self._next[number] >= end for number, end in ends.items()
                 ):
                     self.caught_up.set()
-        except (KafkaException, PricemakerError) as error:
-            self._on_error(error)
-        except Exception as error:  # of take: nobody may serve prices that no longer move
+                    self._settled.set()
+        except Exception as error:  # also of take: nobody may serve prices that no longer move
+            self._error = error
+            self._settled.set()
             self._on_error(error)
         finally:
             consumer.close()
@@ -115,8 +144,16 @@ class TopicFollower:
     def _assign(self, consumer: Consumer) -> dict[int, int]:
         ends: dict[int, int] = {}
         for number in range(reader.require_partitions(consumer, self._topic, reader.OUTAGE_S)):
-            begin, ends[number] = reader.log_range(consumer, self._topic, number, reader.OUTAGE_S)
-            self._next[number] = max(begin, self._starts.get(number, begin))
+            begin, end = reader.log_range(consumer, self._topic, number, reader.OUTAGE_S)
+            start = max(begin, self._starts.get(number, begin))
+            if start > end:
+                raise InputError(
+                    "beyond_the_end",
+                    f"reading was to go on at offset {start}, but the log ends at {end}.",
+                    where=f"{self._topic}[{number}]",
+                    fix="The topic was made anew; start from its beginning.",
+                )
+            self._next[number], ends[number] = start, end
         consumer.assign(
             [TopicPartition(self._topic, number, offset) for number, offset in self._next.items()]
         )
@@ -130,18 +167,18 @@ class TopicFollower:
             if error is None:
                 records.append(
                     Record(number, message.offset(), message.key(), message.value(),
-                           message.timestamp()[1])
+                           message.timestamp()[1], message.headers() or ())
                 )  # fmt: skip
                 after[number] = message.offset() + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 # the end may lie behind a transaction's marker, which is no message
                 after[number] = max(after.get(number, 0), message.offset())
-            elif error.code() in OUTAGE:
-                self._away = True
             elif error.code() not in reader.PASSING:
                 raise reader.unreachable(KafkaException(error), self._topic)
-        if after:
-            self._away = False
         if records:
             self._take(records)
         self._next.update(after)
+
+    def _look(self, statistics: str) -> None:
+        brokers = orjson.loads(statistics)["brokers"].values()
+        self._away = not any(broker["state"] in CONNECTED for broker in brokers)

@@ -17,10 +17,9 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas import tape
-from schemas.codec import decode_event
-from schemas.errors import EventError, PricemakerError
-from schemas.events import OperatorCommand
+from schemas.errors import PricemakerError
 from schemas.topics import CONTROLS, DISCOUNTS, PRICES_LATEST
+from streams.controls.switch_events import ON, read_command
 from streams.kafka import reader
 from streams.kafka.kafka_settings import reader_config, topic_name
 from streams.worker.outbox import BatchRecords, OutputRecord
@@ -29,7 +28,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 READ_DEADLINE_S = 60.0
-ON = "kill_switch_on"
 Records = Sequence[tuple[int, bytes]]
 
 
@@ -138,16 +136,10 @@ class KillSwitch:
             consumer.close()
 
     def _look(self, message: Any) -> None:
-        value = message.value()
-        if value is None or ON.encode() not in value or message.offset() in self._seen:
+        if message.offset() in self._seen:
             return
-        try:
-            event = decode_event(CONTROLS.name, None, value, message.headers() or ()).event
-        except EventError:
-            return  # intake makes a dead letter of it
-        if not isinstance(event, OperatorCommand) or event.scope.kind != "catalogue":
-            return  # the fold refuses a switch for a part
-        if event.command == ON:
+        event = read_command(message.value(), message.headers() or ())
+        if event is not None and event.command == ON:
             log.warning("kill switch thrown on by %s: %s", event.actor, event.reason)
             self._seen.append(message.offset())
 
