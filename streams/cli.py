@@ -31,6 +31,7 @@ COMMANDS = {
     "breaker": "See, trip, reset and calibrate the circuit breakers.",
     "kill-switch": "Stop all prices at once, and let them go again.",
     "policy": "Check a policy, show what it would do, publish it.",
+    "gateway": "Serve prices, event streams, feeds and the desk over HTTP.",
     "lag": "Show how far consumers are behind, in messages and seconds.",
     "dead-letter": "List or redrive events that could not be accepted.",
     "family": "Look at families of products, and carry out an approved proposal.",

@@ -15,13 +15,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.topics import PARTITIONS_DEFAULT
 from streams.settings_edge import (
-    GatewaySettings,
     MetricsSettings,
     QuoteSettings,
     RedisSettings,
     TracingSettings,
     WebhookSettings,
 )
+from streams.settings_gateway import GatewaySettings
 from streams.settings_sections import Section, matching, refuse
 
 ENV_PREFIX = "PRICEMAKER_"

@@ -1,4 +1,4 @@
-"""The sections of the settings that serve prices and watch: Redis, gateway, webhooks, metrics."""
+"""The sections of the settings that serve prices and watch: Redis, webhooks, metrics."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,16 +28,6 @@ class RedisSettings(Section):
         description="redis://, rediss:// or unix:// address; secret, it may hold a password",
     )
     prefix: str = Field(default="pricemaker:", description="put before every key")
-
-
-class GatewaySettings(Section):
-    """The HTTP gateway: who may ask, and how much."""
-
-    host: str = Field(
-        default="127.0.0.1",
-        description="address to listen on; any other than this machine's own needs tokens",
-    )
-    port: int = Field(default=8080, ge=0, le=65535, description="port; 0 takes a free one")
 
 
 class WebhookSettings(Section):

@@ -45,7 +45,7 @@ STOP_DEADLINE_S = COMMIT_DEADLINE_S + 10.0
 EXIT_BUG = 1
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # They say little of use above debug, and their own set-up would log everything.
-QUIET_LOGGERS = ("aiokafka", "faust", "jax", "mode", "streams.worker.transport")
+QUIET_LOGGERS = ("aiokafka", "faust", "jax", "mode", "streams.worker.transport", "uvicorn.error")
 
 
 def exit_code(error: BaseException) -> int:

@@ -1,0 +1,1 @@
+"""The HTTP gateway: prices, event streams, feeds, the desk's data, steering."""

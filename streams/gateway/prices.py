@@ -1,0 +1,126 @@
+"""The shop window as a part of the gateway: it follows ``prices-latest`` and serves ``/v1``."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter
+
+from schemas.errors import InputError
+from schemas.topics import PRICES_LATEST
+from streams.edge.follower import Record
+from streams.edge.price import read_price
+from streams.gateway.broker import BrokerWatch, topic_identity, watch_broker
+from streams.gateway.following import Following
+from streams.gateway.parts import Part, Running
+from streams.gateway.price_routes import price_routes
+from streams.gateway.refusals import Refusal
+from streams.gateway.window import Taken, Window
+from streams.kafka.kafka_settings import topic_name
+
+log = logging.getLogger(__name__)
+
+
+class Prices(Part):
+    """Effective prices: the window, and the thread that keeps it up to date.
+
+    Attributes
+    ----------
+    window : the view, for the loop's thread alone
+    unreadable : records of ``prices-latest`` that were no prices and were passed over
+    """
+
+    name = "prices"
+
+    def __init__(self, settings: Any, *, embedded: bool = False) -> None:
+        self.window = Window("")
+        self.unreadable = 0
+        self._settings = settings
+        self._embedded = embedded
+        self._topic = topic_name(settings, PRICES_LATEST.name)
+        self.broker: BrokerWatch = watch_broker(settings, self._topic)
+        self._following = Following(
+            settings, PRICES_LATEST, "gateway-prices", self._decode, self._show,
+            before=self._identify, isolation="read_uncommitted" if embedded else "read_committed",
+        )  # fmt: skip
+        self._running: Running | None = None
+
+    @property
+    def running(self) -> Running:
+        """The gateway that this part runs in."""
+        assert self._running is not None
+        return self._running
+
+    def routers(self) -> Sequence[APIRouter]:
+        """Prices, bulk, stream and feed."""
+        return (price_routes(self),)
+
+    async def start(self, running: Running) -> None:
+        """Begin to read."""
+        self._running = running
+        self.broker.start()
+        self._following.open(running)
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        await self._following.close()
+        self.broker.close()
+
+    def alive(self) -> str | None:
+        """A failed reader needs a restart."""
+        failure = None if self._running is None else self._running.failure
+        return None if failure is None else f"{failure}"
+
+    def ready(self) -> str | None:
+        """Whether every price is known."""
+        return self._following.unready()
+
+    def degraded(self) -> str | None:
+        """While the broker is away prices are served as they were."""
+        if self.broker.away_since is not None:
+            return f"Kafka does not answer; prices are as of {self.broker.away_since}"
+        if self.unreadable:
+            return f"{self.unreadable} records of {self._topic} are no prices"
+        return None
+
+    def require_ready(self) -> None:
+        """Refuse while not every price is known: "unknown" would be a guess.
+
+        Raises
+        ------
+        Refusal : 503
+        """
+        if self.ready() is not None:
+            raise Refusal(
+                503, "not_ready", "the prices are being read.", headers={"Retry-After": "1"},
+                fix="Ask again in a moment; /readyz says when.",
+            )  # fmt: skip
+
+    def headers(self) -> dict[str, str]:
+        """What every answer with prices carries: how old they may be."""
+        return {"Cache-Control": "no-cache", "X-As-Of": self.broker.as_of or "unknown"}
+
+    def _identify(self) -> Mapping[int, int]:
+        self.window.topic = topic_identity(self._settings, self._topic, embedded=self._embedded)
+        return {}
+
+    def _decode(self, records: list[Record]) -> list[Taken]:
+        taken: list[Taken] = []
+        for record in records:
+            where = f"{self._topic}[{record.partition}]@{record.offset}"
+            if record.value is None:
+                sku = (record.key or b"").decode(errors="replace")
+                taken.append(Taken(sku, record.partition, record.offset, None))
+                continue
+            try:
+                price = read_price(record.value, where)
+            except InputError as error:
+                self.unreadable += 1
+                log.error("%s", error)
+                continue
+            taken.append(Taken(price.sku, record.partition, record.offset, price))
+        return taken
+
+    def _show(self, taken: list[Taken]) -> None:
+        if self.window.take(taken):
+            self.running.streams.wake()

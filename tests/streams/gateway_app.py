@@ -1,0 +1,100 @@
+"""What the tests of the gateway share: prices, tokens, and an application without a broker."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msgspec
+from fastapi import FastAPI
+
+from streams.edge.follower import Record
+from streams.edge.price import Price
+from streams.gateway.app import build_gateway
+from streams.gateway.parts import Part, Running
+from streams.gateway.prices import Prices
+from streams.settings import Settings
+
+NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
+TOPIC = "abc123"
+DESK = {"X-Requested-With": "pricemaker-desk"}
+TOKENS = {"reader": "read", "operator": "operate", "boss": "admin"}
+
+
+def price(sku: str, version: int, **fields: Any) -> Price:
+    """An effective price; its amount follows from its version."""
+    found = {
+        "sku": sku, "version": version, "price_id": f"0-{version}-{sku}",
+        "price_minor": 1000 + version, "previous_minor": None, "currency": "EUR",
+        "status": "published", "effective_from": "2026-01-10T00:00:00.000Z",
+        "valid_until": None, "decided_at": "2026-01-10T00:00:00.000Z", **fields,
+    }  # fmt: skip
+    return Price(**found)
+
+
+def record(offset: int, shown: Price, partition: int = 0) -> Record:
+    """The price as ``prices-latest`` has it."""
+    value = msgspec.json.encode(shown)
+    return Record(partition, offset, shown.sku.encode(), value, 0)
+
+
+def tombstone(offset: int, sku: str, partition: int = 0) -> Record:
+    """The record that withdraws a price."""
+    return Record(partition, offset, sku.encode(), None, 0)
+
+
+class ShownPrices(Prices):
+    """The window with these records in it; no broker, and no threads."""
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        super().__init__(Settings())
+        self._records = records
+        self.caught_up = True
+
+    async def start(self, running: Running) -> None:
+        self._running = running
+        self.window.topic = TOPIC
+        self.broker.as_of = "2026-01-10T12:00:00.000Z"
+        self.take(*self._records)
+
+    async def stop(self) -> None:
+        pass
+
+    def ready(self) -> str | None:
+        return None if self.caught_up else "prices-latest is not read to its end yet"
+
+    def take(self, *records: Record) -> None:
+        """What the follower does with a batch."""
+        self._show(self._decode(list(records)))
+
+
+def token_settings(**fields: Any) -> list[dict[str, Any]]:
+    """A token for each role; its text is its name."""
+    return [
+        {"name": name, "role": role, "sha256": hashlib.sha256(name.encode()).hexdigest(), **fields}
+        for name, role in TOKENS.items()
+    ]
+
+
+def bearer(name: str) -> dict[str, str]:
+    """The header that shows a token."""
+    return {"Authorization": f"Bearer {name}"}
+
+
+def application(*parts: Part, **gateway: Any) -> FastAPI:
+    """The gateway with these parts at `NOW`."""
+    return build_gateway(Settings(gateway=gateway), parts, clock=lambda: NOW)
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the running application."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    options.setdefault("base_url", "http://127.0.0.1")
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, **options) as client,
+    ):
+        yield client
