@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from schemas.errors import ServiceError
 from schemas.topics import SOURCES
 from streams.kafka.kafka_settings import client_config, group_id, topic_name
-from streams.kafka.lag import CONNECT_TIMEOUT_S, QUIET, describe_group, list_offsets, wall_clock_ms
+from streams.lag.broker import CONNECT_TIMEOUT_S, QUIET, describe_group, list_offsets, wall_clock_ms
 from streams.settings import Settings
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
@@ -201,7 +201,7 @@ def _newest_event_ms(settings: Settings) -> int | None:
     topics = admin.list_topics(timeout=CONNECT_TIMEOUT_S).topics
     names = [topic_name(settings, topic.name) for topic in SOURCES]
     places = [(name, part) for name in names if name in topics for part in topics[name].partitions]
-    newest = list_offsets(admin, places, OffsetSpec.max_timestamp()).values()
+    newest = list_offsets(admin, dict.fromkeys(places, OffsetSpec.max_timestamp())).values()
     return max((found.timestamp for found in newest if found.timestamp >= 0), default=None)
 
 

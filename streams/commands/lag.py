@@ -1,36 +1,56 @@
-"""``pricemaker lag``: how far consumers are behind."""
+"""``pricemaker lag``: how far consumers are behind, and what they do about it."""
 
+import contextlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from schemas.errors import InputError
-from schemas.events import rfc3339
-from schemas.topics import SOURCES, TAPE
+from schemas.errors import CheckFailed, ConfigError, InputError
 from streams.config import Settings, load_settings
-from streams.kafka.kafka_settings import client_config, group_id, topic_name
-from streams.kafka.lag import GroupLag, PartitionLag, consumer_lag, known_groups, wall_clock_ms
+from streams.kafka.kafka_settings import client_config
+from streams.lag.broker import known_groups
+from streams.lag.monitor import (
+    LagMonitor,
+    Look,
+    Looker,
+    all_groups,
+    lag_document,
+    own_group_topics,
+    own_groups,
+)
+from streams.lag.rules import SEVERITY, Status
+from streams.lag.text import look_text
 from streams.output import Output, bootstrap_option, command_options
 
-UNKNOWN = "unknown"
+FAIL_ON = [status.value for status in SEVERITY if status != Status.OK]
 
 
 @click.command("lag")
 @click.option("--group", "groups", multiple=True, help="Any consumer group.  [default: our own]")
-@click.option("--watch", is_flag=True, help="Measure again and again, until Ctrl-C.")
+@click.option("--all", "everybody", is_flag=True, help="All consumer groups of the brokers.")
+@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Look again and again and show nothing here, but to Prometheus at metrics.port.",
+)
 @click.option(
     "--interval",
     "interval_s",
     type=click.FloatRange(min=0.2),
     default=5.0,
     show_default=True,
-    help="Seconds between measurements with --watch.",
+    help="Seconds between looks with --watch and --serve.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    help="Exit 5 when a status is this or worse (from left to right); with --watch at once.",
 )
 @bootstrap_option
 @command_options()
@@ -39,45 +59,54 @@ def command(
     config_file: Path | None,
     bootstrap: str | None,
     groups: tuple[str, ...],
+    everybody: bool,
     watch: bool,
+    serve: bool,
     interval_s: float,
+    fail_on: str | None,
 ) -> None:
-    """Show how far consumers are behind, in messages and seconds, per group, topic and partition.
+    """Show how far consumers are behind, and their status by Burrow's rules.
 
-    Seconds are the age of the next record to read. "unknown" is said where nothing was ever
-    committed; it is never shown as 0. Messages count offsets: where a topic has transactions or is
-    compacted, some of these may hold no record.
+    Per group, topic and partition: messages, seconds (the age of the next record to read), messages
+    a second in and out, time to catch up, and OK, UNKNOWN, WARN (the lag never falls), STALL
+    (commits without moving), STOP (no commits) or REWIND (went back). "unknown" is never shown as
+    0. For our own groups also how fresh prices are in event time. Messages count offsets: where a
+    topic has transactions or is compacted, some of these may hold no record.
 
     Example: pricemaker lag --group pricemaker --watch
     """
     settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
-    client = client_config(settings)
-    while True:
-        expected = _named(client, groups) if groups else _own(client, settings)
-        measured = consumer_lag(client, expected)
-        report = {"observed_at": rfc3339(wall_clock_ms()), "groups": [_plain(g) for g in measured]}
-        if not watch:
-            output.document(report, _table(report["observed_at"], measured))
-            return
-        output.record(report, _table(report["observed_at"], measured))
-        time.sleep(interval_s)
+    if groups and everybody:
+        raise click.UsageError("--group and --all exclude each other.")
+    if serve and (watch or groups or fail_on):
+        raise click.UsageError("--serve goes with --all and --interval only.")
+    if serve:
+        _serve(settings, everybody, interval_s)
+        return
+    with contextlib.closing(_looker(settings, groups, everybody)) as looker:
+        while True:
+            look = looker.look()
+            show = output.record if watch else output.document
+            show(lag_document(look), look_text(look))
+            if fail_on is not None:
+                _check(look, Status(fail_on))
+            if not watch:
+                return
+            time.sleep(interval_s)
 
 
-def _own(client: dict[str, Any], settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Our groups that exist, with the topics of their role; the common one if none does."""
-    sources = tuple(topic_name(settings, topic.name) for topic in SOURCES)
-    tape = (topic_name(settings, TAPE.name),)
-    topics = {"all": sources + tape, "intake": sources, "pricer": tape}
-    by_group = {}
-    for role, names in topics.items():
-        worker = settings.worker.model_copy(update={"role": role})
-        by_group[group_id(settings.model_copy(update={"worker": worker}))] = names
-    known = set(known_groups(client))
-    existing = {group: names for group, names in by_group.items() if group in known}
-    return existing or dict(list(by_group.items())[:1])
+def _looker(settings: Settings, groups: tuple[str, ...], everybody: bool) -> Looker:
+    if everybody:
+        return Looker(settings, lambda: all_groups(settings), None)
+    if not groups:
+        return Looker(settings, lambda: own_groups(settings), tuple(own_group_topics(settings)))
+    named = _named(client_config(settings), groups)
+    own = own_group_topics(settings)
+    expected = {group: own.get(group, ()) for group in named}
+    return Looker(settings, lambda: expected, groups)
 
 
-def _named(client: dict[str, Any], groups: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _named(client: dict[str, Any], groups: tuple[str, ...]) -> tuple[str, ...]:
     known = known_groups(client)
     for group in groups:
         if group not in known:
@@ -89,53 +118,51 @@ def _named(client: dict[str, Any], groups: tuple[str, ...]) -> dict[str, tuple[s
                 expected=f"one of {', '.join(known)}" if known else "a group; there is none yet",
                 fix=f"Known groups: {', '.join(known) or 'none'}.",
             )
-    return dict.fromkeys(groups, ())
+    return tuple(dict.fromkeys(groups))
 
 
-def _plain(group: GroupLag) -> dict[str, Any]:
-    return {
-        **msgspec.to_builtins(group),
-        "consumer_lag_messages_sum": group.messages_sum,
-        "consumer_lag_ms_max": group.lag_ms_max,
-    }
-
-
-def _table(observed_at: str, groups: list[GroupLag]) -> RenderableType:
-    parts: list[RenderableType] = []
-    for group in groups:
-        head = f"{group.group}: {group.state}, {group.members} members, {observed_at}"
-        table = Table(title=head, title_justify="left", box=None, pad_edge=False)
-        table.add_column("topic")
-        for name in ("partition", "committed", "end", "messages", "seconds"):
-            table.add_column(name, justify="right")
-        table.add_column("")
-        for row in group.partitions:
-            table.add_row(row.topic, *_cells(row))
-        table.add_section()
-        total, worst = _count(group.messages_sum), _seconds(group.lag_ms_max)
-        table.add_row("all", "", "", "", total, worst, "")
-        parts.append(table)
-        parts.extend(
-            Text(f"topic {topic} does not exist: run pricemaker topics create")
-            for topic in group.topics_missing
+def _check(look: Look, limit: Status) -> None:
+    bad = [
+        f"{group.group} {row.topic}[{row.partition}] {row.status.value}"
+        for group in look.groups
+        for row in group.partitions
+        if SEVERITY.index(row.status) >= SEVERITY.index(limit)
+    ]
+    if bad or SEVERITY.index(look.status_worst) >= SEVERITY.index(limit):
+        raise CheckFailed(
+            "lag_status",
+            f"the worst status was {look.status_worst.value}: {', '.join(bad) or 'no partition'}.",
+            field="--fail-on",
+            value=look.status_worst.value,
+            expected=f"better than {limit.value}",
         )
-    return Group(*parts)
 
 
-def _cells(row: PartitionLag) -> tuple[str, ...]:
-    return (
-        str(row.partition),
-        _count(row.offset_committed),
-        _count(row.offset_end),
-        _count(row.consumer_lag_messages),
-        _seconds(row.consumer_lag_ms),
-        row.unknown or "",
-    )
+def _serve(settings: Settings, everybody: bool, interval_s: float) -> None:
+    # The metrics' libraries are for this alone: not for --help.
+    from streams.metrics.health import Health
+    from streams.metrics.kafka_lag import LagMetrics
+    from streams.metrics.registry import new_registry
+    from streams.metrics.server import serve_metrics
+
+    if settings.metrics.port is None:
+        raise ConfigError(
+            "no_metrics_port", "there is nowhere to serve.", field="metrics.port",
+            expected="a port", fix="Set metrics.port, or PRICEMAKER_METRICS__PORT.",
+        )  # fmt: skip
+    registry = new_registry("lag")
+    monitor = LagMonitor(settings, everybody=everybody, interval_s=interval_s)
+    LagMetrics(registry, monitor, cluster=settings.kafka.bootstrap)
+    health = Health(alive={"looks": monitor.stands_still}, ready={"broker": monitor.not_known})
+    with _until_told() as ending, serve_metrics(settings, registry, health):
+        monitor.start()
+        ending.wait()
+        monitor.close()
 
 
-def _count(number: int | None) -> str:
-    return UNKNOWN if number is None else f"{number:,}"
-
-
-def _seconds(lag_ms: int | None) -> str:
-    return UNKNOWN if lag_ms is None else f"{lag_ms / 1000:,.1f}"
+@contextlib.contextmanager
+def _until_told() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets; SIGINT ends the program by itself."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    yield ending

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from streams.metrics.kafka_lag import LagMetrics
 from streams.metrics.registry import new_registry
 
 # Which parts a process's registry has; a class that takes the registry and declares its metrics.
@@ -13,7 +14,7 @@ PARTS: dict[str, tuple[type, ...]] = {
     "worker": (),
     "gateway": (),
     "projector": (),
-    "lag": (),
+    "lag": (LagMetrics,),
 }
 
 

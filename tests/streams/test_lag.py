@@ -17,7 +17,8 @@ from schemas.errors import ServiceError
 from schemas.topics import SOURCES, TAPE, TOPICS
 from streams.cli import cli
 from streams.kafka.admin import create_topics
-from streams.kafka.lag import (
+from streams.lag import LagObserver, Status
+from streams.lag.broker import (
     BEYOND,
     GONE,
     NEVER_COMMITTED,
@@ -28,7 +29,7 @@ from streams.kafka.lag import (
     consumer_lag,
 )
 from streams.settings import Settings
-from tests.streams.spine import HEED_INTERRUPTS
+from tests.streams.spine import HEED_INTERRUPTS, wait_until
 
 RUN_PROGRAM = "from streams.cli import main; main()"
 PLACE = ("orders", 3)
@@ -78,7 +79,7 @@ def test_a_sum_with_an_unknown_part_is_unknown(committed, total, worst) -> None:
 
 
 def test_a_broker_that_does_not_answer_is_a_service_error(unused_port, monkeypatch) -> None:
-    monkeypatch.setattr("streams.kafka.lag.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("streams.lag.broker.CONNECT_TIMEOUT_S", 0.5)
     with pytest.raises(ServiceError) as caught:
         consumer_lag({"bootstrap.servers": f"127.0.0.1:{unused_port}"}, {"g": ()})
     assert caught.value.where == f"Kafka at 127.0.0.1:{unused_port}"
@@ -129,6 +130,7 @@ def test_lag_on_a_real_broker(kafka_bootstrap: str, topic: str) -> None:
                 offset_end=3,
                 consumer_lag_messages=2,
                 consumer_lag_ms=60_000,
+                assigned=False,
             ),
             PartitionLag(
                 topic=topic,
@@ -137,6 +139,7 @@ def test_lag_on_a_real_broker(kafka_bootstrap: str, topic: str) -> None:
                 offset_end=0,
                 consumer_lag_messages=0,
                 consumer_lag_ms=0,
+                assigned=False,
             ),
         ),
     )
@@ -167,42 +170,130 @@ def test_the_command_prints_one_document(kafka_bootstrap: str, topic: str) -> No
     result = CliRunner().invoke(cli, [*arguments, "--json"])
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
-    assert list(document) == ["observed_at", "groups"]
-    assert document["groups"] == [
-        {
-            "group": topic,
-            "state": "empty",
-            "members": 0,
-            "topics_missing": [],
-            "partitions": [
-                {
-                    "topic": topic,
-                    "partition": 0,
-                    "offset_committed": 0,
-                    "offset_end": 0,
-                    "consumer_lag_messages": 0,
-                    "consumer_lag_ms": 0,
-                    "unknown": None,
-                },
-                {
-                    "topic": topic,
-                    "partition": 1,
-                    "offset_committed": None,
-                    "offset_end": 1,
-                    "consumer_lag_messages": None,
-                    "consumer_lag_ms": None,
-                    "unknown": NEVER_COMMITTED,
-                },
-            ],
-            "consumer_lag_messages_sum": None,
-            "consumer_lag_ms_max": None,
-        }
-    ]
+    committed = document["groups"][0]["partitions"][0]
+    assert document["observed_at"] >= committed.pop("commit_time")
+    assert committed.pop("messages_in_per_s") == committed.pop("messages_out_per_s") == 0.0
+    assert document == {
+        "observed_at": document["observed_at"],
+        "status": "UNKNOWN",
+        "groups": [
+            {
+                "group": topic,
+                "state": "empty",
+                "members": 0,
+                "topics_missing": [],
+                "partitions": [
+                    {
+                        "topic": topic,
+                        "partition": 0,
+                        "offset_committed": 0,
+                        "offset_end": 0,
+                        "consumer_lag_messages": 0,
+                        "consumer_lag_ms": 0,
+                        "unknown": None,
+                        "assigned": False,
+                        "status": "OK",
+                        "reason": "caught up",
+                        "not_moving": False,
+                        "catch_up_s": 0.0,
+                    },
+                    {
+                        "topic": topic,
+                        "partition": 1,
+                        "offset_committed": None,
+                        "offset_end": 1,
+                        "consumer_lag_messages": None,
+                        "consumer_lag_ms": None,
+                        "unknown": NEVER_COMMITTED,
+                        "assigned": False,
+                        "status": "UNKNOWN",
+                        "reason": NEVER_COMMITTED,
+                        "not_moving": False,
+                        "commit_time": None,
+                        "messages_in_per_s": None,
+                        "messages_out_per_s": None,
+                        "catch_up_s": None,
+                    },
+                ],
+                "consumer_lag_messages_sum": None,
+                "consumer_lag_ms_max": None,
+                "status": "UNKNOWN",
+            }
+        ],
+        "freshness": [],
+    }
     text = CliRunner().invoke(cli, arguments)
     assert text.exit_code == 0
     lines = [line.split() for line in text.stdout.splitlines()]
-    assert [topic, "0", "0", "0", "0", "0.0"] in lines
-    assert [topic, "1", "unknown", "1", "unknown", "unknown", *NEVER_COMMITTED.split()] in lines
+    caught_up = ["0", "s", "OK", "caught", "up"]
+    assert [topic, "0", "0", "0", "0", "0.0", "0.0", "0.0", *caught_up] in lines
+    never = ["UNKNOWN", *NEVER_COMMITTED.split()]
+    assert [topic, "1", "unknown", "1", *["unknown"] * 5, *never] in lines
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("limit", "code"), [("WARN", 0), ("UNKNOWN", 5)])
+def test_a_status_at_its_limit_fails_the_check(
+    kafka_bootstrap: str, topic: str, limit: str, code: int
+) -> None:
+    commit(kafka_bootstrap, topic, topic, 0, 0)
+    produce(kafka_bootstrap, topic, 1, [1_700_000_000_000])
+    arguments = ["lag", "--bootstrap", kafka_bootstrap, "--group", topic, "--json"]
+    result = CliRunner().invoke(cli, [*arguments, "--fail-on", limit])
+    assert (result.exit_code, json.loads(result.stdout)["status"]) == (code, "UNKNOWN")
+    if code:
+        error = json.loads(result.stderr)
+        assert (error["code"], error["value"], error["expected"]) == (
+            "lag_status",
+            "UNKNOWN",
+            "better than UNKNOWN",
+        )
+        assert f"{topic} {topic}[1] UNKNOWN" in error["message"]
+
+
+@pytest.mark.kafka
+def test_a_member_that_has_a_partition_and_never_reads_it(kafka_bootstrap: str, topic: str) -> None:
+    produce(kafka_bootstrap, topic, 0, [1_700_000_000_000])
+    consumer = Consumer({"bootstrap.servers": kafka_bootstrap, "group.id": topic})
+    consumer.subscribe([topic])
+    wait_until(
+        lambda: consumer.poll(0.05) is not None or bool(consumer.assignment()), "a rebalance"
+    )
+    observer = LagObserver({"bootstrap.servers": kafka_bootstrap}, lambda: {topic: ()}, (topic,))
+    try:
+        (group,) = observer.look()
+    finally:
+        observer.close()
+        consumer.close()
+    assert (group.state, group.members) == ("stable", 1)
+    assert [(row.assigned, row.status, row.not_moving) for row in group.partitions] == [
+        (True, Status.UNKNOWN, True),
+        (True, Status.OK, False),
+    ]
+
+
+@pytest.mark.kafka
+def test_without_leave_to_read_the_commit_log_offsets_are_sampled(
+    kafka_bootstrap: str, topic: str
+) -> None:
+    """STOP is still told from WARN: by when an offset was seen to change."""
+    clock = iter(range(1_000_000, 9_000_000, 1_000))
+    observer = LagObserver(
+        {"bootstrap.servers": kafka_bootstrap},
+        lambda: {topic: ()},
+        (topic,),
+        now_ms=lambda: next(clock),
+    )
+    observer.sampled = True
+    statuses = []
+    for offset in (1, 2, 3, 3, 3, 3):
+        produce(kafka_bootstrap, topic, 0, [1_000] * 4)
+        commit(kafka_bootstrap, topic, topic, 0, offset)
+        (group,) = observer.look()
+        statuses.append(group.partitions[0].status.value)
+    observer.close()
+    # one sample spans no time; then the lag grows, until the silence outlasts the window
+    assert statuses == ["STOP", "WARN", "WARN", "WARN", "STOP", "STOP"]
 
 
 @pytest.mark.kafka

@@ -1,4 +1,4 @@
-"""Consumer lag in messages and seconds, asked of the broker and of nobody else.
+"""Lag in messages and seconds now, asked of the broker and of nobody else.
 
 Seconds are exact: now less the timestamp of the one record at the committed offset, the next the
 group would read. What is not known is None with the reason, never 0.
@@ -14,6 +14,7 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
@@ -21,9 +22,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from streams.kafka.reader import unreachable
+from streams.lag.rules import Rates, Status, worst
 
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
@@ -38,6 +40,8 @@ PASSING = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
 )
+
+SETTLED = (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 NEVER_COMMITTED = "never committed"
 GONE = "the committed offset is no longer in the log"
@@ -59,6 +63,12 @@ class PartitionLag(Struct, frozen=True, kw_only=True):
     consumer_lag_messages: int | None
     consumer_lag_ms: int | None  # below 0 where a record's clock is ahead of this machine's
     unknown: str | None = None
+    assigned: bool | None = None  # to a live member; None while the group rebalances
+    status: Status = Status.UNKNOWN
+    reason: str = "not judged"
+    not_moving: bool | None = None  # see `streams.lag.rules.not_moving`
+    commit_time_ms: int | None = None  # of the last commit that was seen
+    rates: Rates = Rates()
 
 
 class GroupLag(Struct, frozen=True, kw_only=True):
@@ -83,6 +93,12 @@ class GroupLag(Struct, frozen=True, kw_only=True):
         lags = [row.consumer_lag_ms for row in self.partitions]
         known = [lag for lag in lags if lag is not None]
         return max(known) if known and len(known) == len(lags) else None
+
+    @property
+    def status_worst(self) -> Status:
+        """The worst partition's status; UNKNOWN without any, or where a topic is missing."""
+        missing = [Status.UNKNOWN] if self.topics_missing else []
+        return worst([*(row.status for row in self.partitions), *missing])
 
 
 def wall_clock_ms() -> int:
@@ -126,7 +142,7 @@ def consumer_lag(
             for (description, committed), names in zip(groups, wanted, strict=True)
         ]
     except KafkaException as error:
-        raise unreachable(error, _where(client)) from error
+        raise unreachable(error, where(client)) from error
 
 
 def known_groups(client: ClientConfig) -> list[str]:
@@ -138,11 +154,12 @@ def known_groups(client: ClientConfig) -> list[str]:
         if listing.errors:  # one broker did not answer: a list with holes would be wrong
             raise KafkaException(listing.errors[0])
     except KafkaException as error:
-        raise unreachable(error, _where(client)) from error
+        raise unreachable(error, where(client)) from error
     return sorted(group.group_id for group in listing.valid)
 
 
-def _where(client: ClientConfig) -> str:
+def where(client: ClientConfig) -> str:
+    """The brokers, for an error."""
     return f"Kafka at {client['bootstrap.servers']}"
 
 
@@ -191,23 +208,32 @@ def _group(admin: AdminClient, group: str) -> tuple[Any, dict[Place, int]]:
 
 
 def _topics(description: Any, committed: Iterable[Place]) -> set[str]:
-    assigned = {
-        place.topic
+    return {topic for topic, _ in [*_held(description), *committed]}
+
+
+def _held(description: Any) -> set[Place]:
+    """What the group's members have."""
+    return {
+        (place.topic, place.partition)
         for member in description.members
         if member.assignment
         for place in member.assignment.topic_partitions
     }
-    return assigned | {topic for topic, _ in committed}
 
 
-def list_offsets(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, Any]:
-    """Ask for one offset, with its timestamp where ``spec`` is ``max_timestamp``, per partition.
+def _assigned(description: Any) -> set[Place] | None:
+    """What the group's members have; None while nobody can say, since a rebalance is under way."""
+    return _held(description) if description.state in SETTLED else None
+
+
+def list_offsets(admin: AdminClient, specs: Mapping[Place, OffsetSpec]) -> dict[Place, Any]:
+    """Ask for one offset per partition, with its timestamp where asked for ``max_timestamp``.
 
     Raises
     ------
     KafkaException : the broker can't be reached or refuses
     """
-    wanted = {TopicPartition(*place): spec for place in places}
+    wanted = {TopicPartition(*place): spec for place, spec in specs.items()}
     if not wanted:
         return {}
 
@@ -223,7 +249,10 @@ def list_offsets(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec) 
 
 
 def _offsets(admin: AdminClient, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
-    return {place: found.offset for place, found in list_offsets(admin, places, spec).items()}
+    return {
+        place: found.offset
+        for place, found in list_offsets(admin, dict.fromkeys(places, spec)).items()
+    }
 
 
 def _measure(
@@ -244,8 +273,13 @@ def _measure(
     }
     read = first_timestamps(client, behind)
     now = now_ms()
+    assigned = _assigned(description)
     rows = [
-        _row(place, committed.get(place), begins[place], ends[place], read, now) for place in places
+        structs.replace(
+            _row(place, committed.get(place), begins[place], ends[place], read, now),
+            assigned=None if assigned is None else place in assigned,
+        )
+        for place in places
     ]
     return GroupLag(
         group=description.group_id,
