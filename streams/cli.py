@@ -21,6 +21,7 @@ COMMANDS = {
     "backtest": "Compare what other policies would have priced on a recorded tape.",
     "report": "Draw a saved backtest as an HTML page again.",
     "verify": "Check published decisions against a replay of their tape.",
+    "projector": "Carry the effective prices to Redis.",
     "prices": "Follow the price decisions.",
     "explain": "Show how a price came about.",
     "pnl": "Explain profit by day: what moved it, and what was earned against it.",

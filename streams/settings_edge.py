@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from streams.settings_sections import Section
+from streams.settings_sections import Section, refuse
 
 
 def _redis_address(value: SecretStr) -> SecretStr:
@@ -28,6 +28,36 @@ class RedisSettings(Section):
         description="redis://, rediss:// or unix:// address; secret, it may hold a password",
     )
     prefix: str = Field(default="pricemaker:", description="put before every key")
+    username: str | None = Field(
+        default=None, min_length=1, description="ACL user, unless the address names one"
+    )
+    password: SecretStr | None = Field(
+        default=None, description="secret; better in the environment than in a file"
+    )
+    ssl_ca_file: Path | None = Field(
+        default=None, description="CA certificates (PEM) for rediss://; without it the system's"
+    )
+    timeout_s: float = Field(
+        default=2.0, ge=0.05, le=60.0, description="seconds to connect, and to wait for an answer"
+    )
+    changes_max: int = Field(
+        default=100_000,
+        ge=1_000,
+        le=100_000_000,
+        description="about how many changes the stream price-changes keeps",
+    )
+
+    @model_validator(mode="after")
+    def _relations(self) -> "RedisSettings":
+        tls = self.url is not None and self.url.get_secret_value().startswith("rediss://")
+        if self.ssl_ca_file is not None and not tls:
+            raise refuse(
+                "ssl_ca_file",
+                self.ssl_ca_file,
+                "absent unless redis.url starts with rediss://",
+                "Use a rediss:// address.",
+            )
+        return self
 
 
 class WebhookSettings(Section):

@@ -47,8 +47,8 @@ def command(
         raise click.UsageError("--headless needs --events, or it would never end.")
     from streams.demo import LIVE_STEP_HOURS, STEP_HOURS, Demo, demo_overrides
     from streams.kafka.embedded import EmbeddedBroker
+    from streams.logs import configure_logging
     from streams.worker.engines import warm_kernel
-    from streams.worker.worker import configure_logging
 
     configure_logging("error")
     output.note("starting the broker and the worker, compiling the kernels ...")

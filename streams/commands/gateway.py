@@ -42,7 +42,7 @@ def command(
     )
     from streams.gateway.serve import GatewayServer
     from streams.gateway.standard import standard_parts
-    from streams.worker.worker import configure_logging
+    from streams.logs import configure_logging
 
     configure_logging(settings.worker.log_level)
     server = GatewayServer(settings, standard_parts(settings))

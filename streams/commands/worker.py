@@ -44,8 +44,9 @@ def command(
     )
     engines = None if settings.worker.role == "intake" else EnginesToCome(settings)
     # Faust and JAX take seconds to import: not for --help.
+    from streams.logs import configure_logging
     from streams.worker.pricer import publisher_gate
-    from streams.worker.worker import Worker, configure_logging, end_process
+    from streams.worker.worker import Worker, end_process
 
     def report_and_end(error: BaseException) -> None:
         if isinstance(error, PricemakerError):

@@ -43,9 +43,6 @@ log = logging.getLogger(__name__)
 # is read again.
 STOP_DEADLINE_S = COMMIT_DEADLINE_S + 10.0
 EXIT_BUG = 1
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# They say little of use above debug, and their own set-up would log everything.
-QUIET_LOGGERS = ("aiokafka", "faust", "jax", "mode", "streams.worker.transport", "uvicorn.error")
 
 
 def exit_code(error: BaseException) -> int:
@@ -58,14 +55,6 @@ def end_process(error: BaseException) -> None:
     logging.shutdown()
     sys.stderr.flush()
     os._exit(exit_code(error))
-
-
-def configure_logging(level: str) -> None:
-    """Log to stderr, in one way for all."""
-    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=level.upper(), force=True)
-    if level != "debug":
-        for name in QUIET_LOGGERS:
-            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class Worker:

@@ -2,7 +2,8 @@
 
 import sys
 
-from streams.worker.worker import configure_logging, run_worker
+from streams.logs import configure_logging
+from streams.worker.worker import run_worker
 from tests.streams.counting_engine import CountingFactory
 from tests.streams.spine import settings_for
 
