@@ -30,10 +30,11 @@ from schemas import tape
 from schemas.events import CostChanged, rfc3339
 from schemas.topics import PRICES
 from streams.kafka import admin
+from streams.logs import configure_logging
 from streams.worker.engines import PricingEngines, warm_kernel
 from streams.worker.outbox import let_pass
 from streams.worker.pricer import publisher_gate
-from streams.worker.worker import WorkerThread, configure_logging
+from streams.worker.worker import WorkerThread
 
 SKUS = 1_000
 CHANGE_EVERY = 10  # one change of cost in so many events

@@ -27,10 +27,11 @@ from models.simulator.simulator_truth import ShopSettings
 from schemas.topics import SOURCES
 from streams.kafka import admin
 from streams.kafka.feeder import Feeder
+from streams.logs import configure_logging
 from streams.tape.event_files import SourceRecord
 from streams.worker.engines import PricingEngines, warm_kernel
 from streams.worker.pricer import publisher_gate
-from streams.worker.worker import WorkerThread, configure_logging
+from streams.worker.worker import WorkerThread
 
 IDLE_S = 600.0
 BASELINES = ("stock", "stock-uvloop", "chunks")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from streams.edge.projector_metrics import ProjectorMetrics
 from streams.metrics.kafka_lag import LagMetrics
 from streams.metrics.registry import new_registry
 
@@ -13,7 +14,7 @@ from streams.metrics.registry import new_registry
 PARTS: dict[str, tuple[type, ...]] = {
     "worker": (),
     "gateway": (),
-    "projector": (),
+    "projector": (ProjectorMetrics,),
     "lag": (LagMetrics,),
 }
 
