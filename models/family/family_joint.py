@@ -11,7 +11,7 @@ A family of one, and one in which nothing is known of any partner, is posed prod
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,6 @@ from models.fold.partition import PartitionState
 from models.kernel.objective import Row
 from models.pricing.path import is_unproven
 from models.pricing.pose import Posed, pose
-from models.returns import returns_book
-from models.returns.liability import MarkedCohort
 from schemas.outputs import FamilyView, PartnerView
 from schemas.policy import Ladder
 
@@ -64,20 +62,16 @@ def asked(partition: PartitionState, requests: Iterable[Request]) -> Iterator[As
     A request whose product cannot be priced comes with the reason.
     """
     by_family: dict[str, list[Request]] = {}
-    now_ms = 0
     for request in requests:
         family = partition.catalogue[request.sku].family
         by_family.setdefault(family, []).append(request)
-        now_ms = request.now_ms  # of one record, so of one time
-    skus = [sku for family in by_family for sku in partition.families[family]]
-    marked = returns_book.marked(partition, skus, now_ms)
     for family, together in by_family.items():
         members = partition.families[family]
         ties = _ties(partition, members) if len(members) > 1 else None
         if ties is None:
-            yield from ((one, pose(partition, one, marked=marked)) for one in together)
+            yield from ((one, pose(partition, one)) for one in together)
         else:
-            yield from _together(partition, members, together, ties, marked)
+            yield from _together(partition, members, together, ties)
 
 
 def _ties(partition: PartitionState, members: Sequence[str]) -> _Ties | None:
@@ -106,7 +100,6 @@ def _together(
     members: Sequence[str],
     requests: list[Request],
     ties: _Ties,
-    marked: Mapping[str, list[MarkedCohort]],
 ) -> Iterator[Asked]:
     own = {request.sku: request for request in requests}
     first = requests[0]
@@ -116,7 +109,7 @@ def _together(
         request = own.get(sku) or Request(
             sku, TRIGGER, first.offset, first.now_ms, first.clock_ms, catalogue=first.catalogue
         )
-        found = pose(partition, request, marked=marked)
+        found = pose(partition, request)
         if isinstance(found, Posed):
             posed[sku] = found
         elif sku in own:

@@ -7,13 +7,11 @@ stay in order, families do not see each other, every wave runs through the kerne
 tile, and outputs leave in tape order: the bytes are the same however the tape was cut.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from itertools import islice, starmap
 from typing import NamedTuple
 
 from models.breaker import breaker_scopes
-from models.breaker.evidence import last_good_minor
 from models.family import family_joint
 from models.fold import catalogue_events, control_events
 from models.fold.blocked import block, unblock
@@ -22,10 +20,8 @@ from models.fold.fold import admit, observe
 from models.fold.partition import PartitionState, StateRecord
 from models.fold.shown import show
 from models.fold.watch import Shown
-from models.guards.moving import stays
-from models.kernel.tile import Evaluation, Kernel, Solution
-from models.pricing import discounts, follow
-from models.pricing.path import PricePath, price_path
+from models.kernel.tile import Kernel
+from models.pricing import discounts, follow, wave
 from models.pricing.pose import Posed
 from models.pricing.settle import Priced, settle
 from schemas import tape, topics
@@ -202,6 +198,8 @@ class PartitionEngine:
             return
         observe(context, record, value)
         self._outputs.extend(context.outputs)
+        if not context.requests:
+            return
         for request, found in family_joint.asked(self.state, context.requests.values()):
             self._put(request, found)
         if len({self.state.catalogue[sku].family for sku in context.requests}) > 1:
@@ -313,86 +311,4 @@ class PartitionEngine:
 
     def priced(self, posed: list[Posed]) -> list[Priced]:
         """Price posed decisions together; the state is only read."""
-        posed, optima, cases = self._solved(posed)
-        paths = [
-            price_path(
-                self.state,
-                one,
-                optima[2 * index],
-                optima[2 * index + 1],
-                list(islice(cases, len(one.cases))),
-            )
-            for index, one in enumerate(posed)
-        ]
-        on_path, at_present, back = self._evaluated(posed, paths)
-        kept = [stays(one, path, at) for one, path, at in zip(posed, paths, on_path, strict=True)]
-        chosen = [
-            (one.state.published_minor or 0) if keep else path.wanted_minor
-            for one, path, keep in zip(posed, paths, kept, strict=True)
-        ]
-        at_chosen = [
-            present if keep and present is not None else at
-            for at, present, keep in zip(on_path, at_present, kept, strict=True)
-        ]
-        return list(
-            starmap(Priced, zip(posed, paths, at_chosen, on_path, chosen, back, strict=True))
-        )
-
-    def _solved(self, posed: list[Posed]) -> tuple[list[Posed], list[Solution], Iterator[Solution]]:
-        """The decisions, those in families with the best price that they would have alone; the
-        best prices without friction and with it; those of all cases.
-
-        In one run: what does not fill a tile costs as much as a full one.
-        """
-        together = [one.together.alone for one in posed if one.together]
-        pairs = [row for one in posed for row in (one.frictionless, one.full)]
-        found = iter(
-            self.kernel.solve([*together, *pairs, *(row for p in posed for row in p.cases)])
-        )
-        priced = [
-            one
-            if one.together is None
-            else one._replace(together=one.together.priced(next(found), one.reference_minor))
-            for one in posed
-        ]
-        return priced, list(islice(found, len(pairs))), found
-
-    def _evaluated(
-        self, posed: list[Posed], paths: list[PricePath]
-    ) -> tuple[list[Evaluation], list[Evaluation | None], list[Evaluation | None]]:
-        """Evaluations over each path; at the present price, which may stay; and at the price
-        before the last move, where an open breaker may go back to it.
-
-        In one run, as the search.
-        """
-        present = [one.state.published_minor for one in posed]
-        back = [last_good_minor(one) for one in posed]
-        asked = [
-            (one, price)
-            for prices in (present, back)
-            for one, price in zip(posed, prices, strict=True)
-            if price is not None
-        ]
-        found = iter(
-            self.kernel.evaluate(
-                [one.full for one in (*posed, *(one for one, _ in asked))],
-                [
-                    *(_prices(one, path) for one, path in zip(posed, paths, strict=True)),
-                    *([price / one.reference_minor] for one, price in asked),
-                ],
-            )
-        )
-        on_path = list(islice(found, len(posed)))
-        at_present = [None if price is None else next(found) for price in present]
-        return on_path, at_present, [None if price is None else next(found) for price in back]
-
-
-def _prices(one: Posed, path: PricePath) -> list[float]:
-    """Normalised prices of a path: optimum, aim before and after exploration, after each guard,
-    the present, the wanted one.
-    """
-    present = one.state.published_minor or path.wanted_minor
-    prices = [path.optimum_minor, path.base_minor, path.aimed_minor]
-    prices += [move.after_minor for move in path.moves]
-    prices += [float(present), float(path.wanted_minor)]
-    return [price / one.reference_minor for price in prices]
+        return wave.priced(self.state, self.kernel, posed)

@@ -21,11 +21,12 @@ from models.fold.watch import Watch
 from models.guards import prior_price
 from models.guards.gate_rules import GateRules
 from models.prior.prior import DEFAULT_PRIOR, prior_sha256
+from models.returns.open_cohorts import OpenCohorts
 from models.returns.returns import ReturnRateModel
 from schemas.codec import canonical, packed, plan
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.errors import EngineError
-from schemas.learned import DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
+from schemas.learned import DELAY_DAYS, DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
 from schemas.policy import DEFAULT_POLICY_TEXT, Policy, policy_sha256
 from schemas.scopes import PlacedGuards, PolicyDocument, Subject, parse_policy
 from schemas.state import (
@@ -90,8 +91,8 @@ class PartitionState:
         self.gates: dict[str, GateEntry] = {}
         self.families: dict[str, list[str]] = {}  # SKUs, sorted; from the catalogue
         self.members: dict[str, FamilyMember] = {}
-        self.cohorts: dict[str, dict[str, ReturnCohort]] = {}
-        self.cohorts_by_day: dict[int, dict[tuple[str, str], ReturnCohort]] = {}
+        self.open_cohorts = OpenCohorts()
+        self.cohorts = self.open_cohorts.by_product
         self.effects: dict[str, CategoryEffects] = {}
         self.offers: dict[str, Offers] = {}
         self.today = Today()
@@ -159,20 +160,22 @@ class PartitionState:
         self.dirty[key] = None
 
     def put_cohort(self, name: str, cohort: ReturnCohort) -> None:
-        """Store an open return cohort under its SKU and ``<event day>/<segment>``."""
-        self.cohorts.setdefault(cohort.sku, {})[name] = cohort
-        self.cohorts_by_day.setdefault(cohort.day, {})[(cohort.sku, name)] = cohort
+        """Store an open return cohort, or what changed of it; ``<event day>/<segment>``."""
+        self.open_cohorts.put(name, cohort)
         self.touch(f"cohort/{cohort.sku}/{name}")
 
-    def drop_cohort(self, name: str, cohort: ReturnCohort) -> None:
-        """Forget a cohort that has taught all; its record becomes a tombstone."""
-        del self.cohorts[cohort.sku][name]
-        if not self.cohorts[cohort.sku]:
-            del self.cohorts[cohort.sku]
-        del self.cohorts_by_day[cohort.day][(cohort.sku, name)]
-        if not self.cohorts_by_day[cohort.day]:
-            del self.cohorts_by_day[cohort.day]
-        self.touch(f"cohort/{cohort.sku}/{name}")
+    def pass_age(self, day: int, ages: int, exposed: float) -> None:
+        """Note the ages that the cohorts of an event day have passed; after the last they leave.
+
+        The records of those become tombstones.
+        """
+        if ages < len(DELAY_DAYS):
+            self.open_cohorts.pass_age(day, ages, exposed)
+        for cohort in self.open_cohorts.records_of_day(day):
+            name = f"{day}/{cohort.segment}"
+            self.touch(f"cohort/{cohort.sku}/{name}")
+            if ages == len(DELAY_DAYS):
+                self.open_cohorts.drop(name, cohort)
 
     def join_family(self, entry: CatalogueEntry) -> None:
         """Put a product that is listed for the first time among its family's."""

@@ -1,7 +1,6 @@
 """Pose the pricing problem of one product: kernel rows from what the fold knows."""
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.breaker import breaker
@@ -14,11 +13,8 @@ from models.fold.partition import PartitionState
 from models.guards import guards, limits, promotions
 from models.kernel.objective import Row, weights
 from models.prior import coldstart
-from models.returns import returns_book
-from models.returns.liability import Liability, MarkedCohort, ReturnCosts, liability
 from models.returns.return_curve import ReturnCurve, curve
 from models.returns.return_features import month_of_ms
-from models.returns.toxicity import Toxicity, toxicity
 from schemas.events import DAY_MS
 from schemas.learned import DemandPosterior
 from schemas.policy import ObjectivePolicy, Policy
@@ -51,11 +47,9 @@ class Posed(NamedTuple):
     allowed: guards.Feasible
     breaker: BreakerState
     market: effects_book.Present
-    liability: Liability
     policy: Policy
     placed: tuple[PlacedGuards, ...]
     bounded: bool  # by the canary step of its own breaker, or of one above it
-    flow: Toxicity
     asked: promotions.Present
     together: Together | None = None  # of a family of several
 
@@ -71,18 +65,10 @@ def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
     return None
 
 
-def pose(
-    partition: PartitionState,
-    request: Request,
-    *,
-    loss_leader: bool = False,
-    marked: Mapping[str, list[MarkedCohort]] | None = None,
-) -> Posed | str:
+def pose(partition: PartitionState, request: Request, *, loss_leader: bool = False) -> Posed | str:
     """Build the rows of a decision; or the reason why the product cannot be priced.
 
     A ``loss_leader`` waives the floors that the policy lets an anchor waive for its family.
-    ``marked``: what `returns_book.marked` says of several products, this one among them, at the
-    request's time.
     """
     state, entry = partition.skus[request.sku], partition.catalogue[request.sku]
     reason = blocked_reason(state, entry) or ladders.blocked_reason(partition, entry)
@@ -109,8 +95,6 @@ def pose(
     relative = cost_minor / reference, handling / reference
     full = _row(goal, entry, demanded, ln_rival, returns, market, (horizon, stock_units), relative)
     cases = _cases(partition, state, entry, posterior)
-    sold = (marked or returns_book.marked(partition, [state.sku], request.now_ms))[state.sku]
-    costs = ReturnCosts(reference, entry.kept_share, handling, float(cost_minor))
     cooled = breaker.cooled_down(state.breaker, request.now_ms, policy.breaker)
     bounded = _is_bounded(partition, entry, request, cooled)
     asked = promotions.present(partition, state, entry, request.now_ms)
@@ -134,10 +118,8 @@ def pose(
         breaker=cooled,
         bounded=bounded,
         market=market,
-        liability=liability(sold, costs),
         policy=policy,
         placed=partition.guards_of(entry),
-        flow=toxicity(sold, state.price_move),
         asked=asked,
     )
 

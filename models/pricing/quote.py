@@ -8,6 +8,7 @@ import math
 from models.kernel.tile import Evaluation
 from models.pricing.path import PricePath
 from models.pricing.pose import Posed
+from models.returns.toxicity import Toxicity
 from schemas.outputs import Interval, MarketMakerView
 
 
@@ -31,12 +32,13 @@ def acceptable(posed: Posed, at: Evaluation, chosen_minor: int) -> Interval:
     return Interval(min(math.ceil(low), chosen_minor), max(math.floor(high), chosen_minor))
 
 
-def market_maker_view(posed: Posed, path: PricePath, at: Evaluation) -> MarketMakerView:
+def market_maker_view(
+    posed: Posed, path: PricePath, at: Evaluation, flow: Toxicity
+) -> MarketMakerView:
     """Say of a decision what a market maker would ask; ``at`` has the chosen price last."""
     over = None
     if posed.stock_units is not None:
         over = posed.stock_units - at.expected_sales - posed.full.target_leftover
-    flow = posed.flow
     return MarketMakerView(
         fair_minor=path.frictionless_minor,
         reservation_minor=path.optimum_minor,

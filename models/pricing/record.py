@@ -12,6 +12,7 @@ from models.pricing.path import OPTIMUM, PricePath, expert_price_minor, gave_way
 from models.pricing.pose import Posed
 from models.pricing.quote import market_maker_view
 from models.prior import coldstart
+from models.returns.liability import Marked, ReturnCosts, liability
 from models.returns.return_curve import probability_positive
 from schemas.drift import DriftView
 from schemas.events import rfc3339
@@ -49,17 +50,18 @@ def build_record(
     steps_at: Evaluation,
     after: BreakerState,
     chosen_minor: int,
+    marked: Marked,
 ) -> DecisionRecord:
     """Explain one decision.
 
     ``steps_at`` was evaluated at the optimum, the aim before and after exploration, after each
-    move, and the rest; ``at`` at the chosen price.
+    move, and the rest; ``at`` at the chosen price. ``marked`` are the open cohorts.
     """
     per_day = posed.reference_minor / posed.full.horizon_days
     return DecisionRecord(
         trigger=posed.request.trigger,
         demand=_demand_view(posed, partition.demand_settings.dispersion),
-        returns=_return_view(posed, at),
+        returns=_return_view(posed, at, marked),
         stock=StockView(
             sellable_units=posed.stock_units,
             horizon_days=posed.full.horizon_days,
@@ -96,14 +98,21 @@ def build_record(
         approval=_approval_view(posed),
         inputs=valuation.named(posed.full),
         drift=_drift_view(partition, posed),
-        market_maker=market_maker_view(posed, path, at),
+        market_maker=market_maker_view(posed, path, at, marked.flow),
         family=None if posed.together is None else posed.together.told,
         prior_prices=posed.asked.views,
         prior_price_charge_minor=charge_minor(partition, posed, chosen_minor),
     )
 
 
-def _return_view(posed: Posed, at: Evaluation) -> ReturnView:
+def _return_view(posed: Posed, at: Evaluation, marked: Marked) -> ReturnView:
+    costs = ReturnCosts(
+        posed.reference_minor,
+        posed.entry.kept_share,
+        posed.handling_minor,
+        float(posed.unit_cost_minor),
+    )
+    owed = liability(marked, costs)
     return ReturnView(
         rate=at.return_rate,
         rate_sd=posed.curve.sd,
@@ -113,9 +122,9 @@ def _return_view(posed: Posed, at: Evaluation) -> ReturnView:
         logit_slope=posed.curve.slope.mean,
         logit_slope_sd=posed.curve.slope.sd,
         slope_positive_probability=probability_positive(posed.curve.slope),
-        open_units=posed.liability.open_units,
-        expected_back_units=posed.liability.expected_back_units,
-        reserve_minor=posed.liability.reserve_minor,
+        open_units=owed.open_units,
+        expected_back_units=owed.expected_back_units,
+        reserve_minor=owed.reserve_minor,
     )
 
 

@@ -21,6 +21,7 @@ from models.pricing.pose import Posed
 from models.pricing.quote import acceptable
 from models.pricing.record import build_record, minor_greeks
 from models.prior import coldstart
+from models.returns.liability import Marked
 from models.returns.toxicity import last_move
 from schemas import topics
 from schemas.codec import canonical
@@ -42,8 +43,9 @@ class Priced(NamedTuple):
     """A decision with its price, before it is judged.
 
     ``at`` was evaluated with the chosen price last (its Greeks), ``steps_at`` over the path's,
-    ``back`` at the price before the last move, where policy says to go back to it. ``action`` is
-    what another engine decided here, with the decision of this one (`models.pricing.follow`).
+    ``back`` at the price before the last move, where policy says to go back to it. ``marked`` are
+    the product's open orders. ``action`` is what another engine decided here, with the decision of
+    this one (`models.pricing.follow`).
     """
 
     posed: Posed
@@ -52,6 +54,7 @@ class Priced(NamedTuple):
     steps_at: Evaluation
     chosen_minor: int
     back: Evaluation | None
+    marked: Marked
     action: "tuple[Taken, Priced] | None" = None
 
 
@@ -69,7 +72,7 @@ def settle(partition: PartitionState, priced: Priced, judged: Judged | None = No
 
     ``judged`` is given where another engine has judged it.
     """
-    posed, path, at, steps_at, chosen_minor, back, _ = priced
+    posed, path, at, steps_at, chosen_minor, back, marked, _ = priced
     state, request = posed.state, posed.request
     verdict, after, assessed, wait = judged or judge(partition, priced)
     if verdict.status == "reverted" and back is not None and state.unproven_minor is not None:
@@ -83,7 +86,7 @@ def settle(partition: PartitionState, priced: Priced, judged: Judged | None = No
     if wait is None or not wait.proposed:
         state.pending = None  # a newer decision takes the place of what waited
     state.version += 1
-    decision = _decision(partition, posed, path, at, steps_at, chosen_minor, verdict, after)
+    decision = _decision(partition, posed, path, at, steps_at, chosen_minor, verdict, after, marked)
     value = canonical(decision)
     counts = partition.manifest.counts
     counts.decisions += 1
@@ -113,7 +116,7 @@ def settle(partition: PartitionState, priced: Priced, judged: Judged | None = No
 
 def judge(partition: PartitionState, priced: Priced) -> Judged:
     """Say whether a price goes out, waits or is held; nothing is changed."""
-    posed, path, at, steps_at, chosen_minor, back, _ = priced
+    posed, path, at, steps_at, chosen_minor, back, _, _ = priced
     state, request = posed.state, posed.request
     evidence = evidence_of(partition, posed, path, at, chosen_minor)
     assessed = breaker.assess(evidence, posed.policy.breaker)
@@ -254,6 +257,7 @@ def _decision(
     chosen_minor: int,
     verdict: Verdict,
     after: BreakerState,
+    marked: Marked,
 ) -> PriceDecided:
     state, request = posed.state, posed.request
     effective = verdict.status != "held"
@@ -280,7 +284,7 @@ def _decision(
         exogenous_log=exogenous_log_of(posed, path, chosen_minor),
         greeks=minor_greeks(at, posed) if at.finite else None,
         record=(
-            build_record(partition, posed, path, at, steps_at, after, chosen_minor)
+            build_record(partition, posed, path, at, steps_at, after, chosen_minor, marked)
             if at.finite and steps_at.finite
             else None
         ),

@@ -6,19 +6,20 @@ unit that comes back costs the shop what it kept of the price, and the handling,
 itself. At 60 days the cohort is closed and nothing is reserved.
 """
 
-import math
-from collections.abc import Collection, Iterable, Sequence
-from itertools import chain, islice, repeat
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from models.returns.maturing import Floats, sales
+from models.returns.open_cohorts import Cohorts
 from models.returns.return_curve import CURVE_EDGE, level_ratio
-from models.returns.return_delays import share_by_age
+from models.returns.return_delays import shares_by_age
 from models.returns.returns import ReturnSnapshot
+from models.returns.toxicity import NONE_YET, Toxicity, sides, toxicity
 from schemas.events import DAY_MS
-from schemas.learned import ReturnCohort, ReturnLevel
+from schemas.learned import ReturnLevel
+from schemas.state import PriceMove
 
 NOON = 0.5  # days
 
@@ -35,11 +36,6 @@ class ReturnCosts(NamedTuple):
     handling_minor: float
     salvage_minor: float
 
-    def per_unit_minor(self, ln_price: float) -> float:
-        """Refund and handling less salvage of a unit that was sold at ln(P / P_ref)."""
-        refund = self.kept_share * self.reference_price_minor * math.exp(ln_price)
-        return refund + self.handling_minor - self.salvage_minor
-
 
 class Liability(NamedTuple):
     """Units that could still come back, how many should, and the reserve for them.
@@ -53,28 +49,27 @@ class Liability(NamedTuple):
     reserve_minor: int
 
 
-class MarkedCohort(NamedTuple):
-    """An open cohort and the probability that a unit of it that is not back will come.
+class Owner(NamedTuple):
+    """What marking needs of a product: its return level and category, when it is marked, and the
+    last move of the price that buyers see."""
 
-    ``sold`` and ``came`` (back) are statistical weights, ``orders`` order lines, ``left`` units.
-    ``ln_price`` is ln(P / P_ref) paid, 0 where nothing can come back.
-    """
-
-    day: int
-    orders: int
-    sold: float
-    came: float
-    left: int
-    comes_back: float
-    ln_price: float
-
-
-class OpenOrders(NamedTuple):
-    """One product's open cohorts, its return level and its category."""
-
-    cohorts: Collection[ReturnCohort]
     level: ReturnLevel | None
     category: str
+    now_ms: int
+    move: PriceMove | None
+
+
+class Marked(NamedTuple):
+    """A product's open cohorts, marked: units not back, how many of them should still come, and
+    those weighted by the P / P_ref that was paid."""
+
+    open_units: int
+    back_units: float
+    back_at_price: float
+    flow: Toxicity
+
+
+NONE_OPEN = Marked(0, 0.0, 0.0, NONE_YET)
 
 
 def still_comes_back(rate: Floats, share: Floats) -> Floats:
@@ -87,53 +82,40 @@ def still_comes_back(rate: Floats, share: Floats) -> Floats:
     return found
 
 
-def mark(
-    products: Sequence[OpenOrders], snapshot: ReturnSnapshot, now_ms: int
-) -> list[list[MarkedCohort]]:
-    """Say of each open cohort, by product, what should still come back of it.
+def mark(cohorts: Cohorts, owners: Sequence[Owner], snapshot: ReturnSnapshot) -> list[Marked]:
+    """Say of the open cohorts of some products what should still come back of them.
 
     The orders of a cohort count as made at noon of its day. No product sees another.
+
+    Parameters
+    ----------
+    cohorts : of the products, ``owners`` in the order of theirs
     """
-    held = [cohort for product in products for cohort in product.cohorts]
-    if not held:
-        return [[] for _ in products]
-    counts = [len(product.cohorts) for product in products]
-    ratios = np.repeat([level_ratio(product.level) for product in products], counts)
-    categories = chain.from_iterable(
-        repeat(product.category, count) for product, count in zip(products, counts, strict=True)
-    )
-    sold_as = sales(held, list(categories))
+    found = [NONE_OPEN] * len(owners)
+    if not len(cohorts.owner):
+        return found
+    ratios = np.array([level_ratio(owner.level) for owner in owners])[cohorts.owner]
+    now_days: Floats = np.array([owner.now_ms / DAY_MS for owner in owners])[cohorts.owner]
+    sold_as = sales(cohorts, [owner.category for owner in owners])
     rates = np.minimum(snapshot.rates(sold_as) * ratios, 1.0 - CURVE_EDGE)
-    days = [cohort.day for cohort in held]
-    left = [cohort.units_left for cohort in held]
-    share_of_day = {
-        day: share_by_age(snapshot.delay_shares, (now_ms - day * DAY_MS) / DAY_MS - NOON)
-        for day in dict.fromkeys(days)
-    }
-    shares = np.array([share_of_day[day] for day in days])
-    expected = (np.array(left) > 0) & (shares < 1.0)
-    comes_back = np.where(expected, still_comes_back(rates, shares), 0.0)
-    ln_price = np.where(expected, sold_as.ln_price, 0.0)
-    marked = map(
-        MarkedCohort,
-        days,
-        [len(cohort.lines) for cohort in held],
-        [cohort.sold for cohort in held],
-        [sum(cohort.returned) for cohort in held],
-        left,
-        comes_back.tolist(),
-        ln_price.tolist(),
-    )
-    return [list(islice(marked, count)) for count in counts]
+    shares = shares_by_age(snapshot.delay_shares, now_days - NOON - cohorts.day)
+    comes_back = np.where(cohorts.left > 0.0, still_comes_back(rates, shares), 0.0)
+    back = cohorts.left * comes_back
+    starts = cohorts.starts()
+    columns = [cohorts.left, back, back * np.exp(sold_as.ln_price)]
+    columns += sides(cohorts, [owner.move for owner in owners], comes_back)
+    sums = np.add.reduceat(np.stack(columns), starts, axis=1)
+    for place, numbers in zip(cohorts.owner[starts].tolist(), sums.T.tolist(), strict=True):
+        left, back_units, at_price, *flow = numbers
+        known = owners[place].move is not None
+        found[place] = Marked(
+            round(left), back_units, at_price, toxicity(*flow) if known else NONE_YET
+        )
+    return found
 
 
-def liability(marked: Iterable[MarkedCohort], costs: ReturnCosts) -> Liability:
-    """Mark the open cohorts of one product to market; their order has no effect."""
-    units, backs, reserves = 0, [], []
-    for cohort in marked:
-        units += cohort.left
-        if cohort.comes_back > 0.0:
-            back = cohort.left * cohort.comes_back
-            backs.append(back)
-            reserves.append(back * costs.per_unit_minor(cohort.ln_price))
-    return Liability(units, math.fsum(backs), round(math.fsum(reserves)))
+def liability(marked: Marked, costs: ReturnCosts) -> Liability:
+    """The reserve for what should still come back of one product."""
+    refund = costs.kept_share * costs.reference_price_minor * marked.back_at_price
+    rest = (costs.handling_minor - costs.salvage_minor) * marked.back_units
+    return Liability(marked.open_units, marked.back_units, round(refund + rest))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.returns import cohorts
-from models.returns.return_features import Sale, month_of_day
-from schemas.learned import DELAY_DAYS, ReturnCohort
+from models.returns.open_cohorts import Cohorts
+from models.returns.return_features import Sale
+from schemas.learned import DELAY_DAYS
 
 Floats = NDArray[np.float64]
 Kind = tuple[str | None, str | None, int | None]
@@ -75,33 +75,36 @@ def sales_of(rows: Sequence[Sale]) -> Sales:
     )
 
 
-def sales(open_cohorts: Sequence[ReturnCohort], categories: Sequence[str]) -> Sales:
-    """`models.returns.cohorts.sale` of each cohort, with the category of its product."""
-    places: dict[Kind, int] = {}
-    months = {day: month_of_day(day) for day in {cohort.day: None for cohort in open_cohorts}}
-    kind = [
-        places.setdefault((category, cohort.segment, months[cohort.day]), len(places))
-        for cohort, category in zip(open_cohorts, categories, strict=True)
-    ]
-    sold = np.array([cohort.sold for cohort in open_cohorts], dtype=np.float64)
-    price = np.array([cohort.ln_price_sum for cohort in open_cohorts], dtype=np.float64)
-    rival_sold = np.array([cohort.rival_sold for cohort in open_cohorts], dtype=np.float64)
+def sales(cohorts: Cohorts, categories: Sequence[str]) -> Sales:
+    """`models.returns.cohorts.sale` of each cohort, with the categories of its products."""
+    names: dict[str, int] = {}
+    category = np.array([names.setdefault(one, len(names)) for one in categories], dtype=np.intp)
+    segments = len(cohorts.segments)
+    months = cohorts.day.astype("datetime64[D]").astype("datetime64[M]").astype(np.intp) % 12
+    codes = (category[cohorts.owner] * segments + cohorts.segment) * 12 + months
+    found, kind = np.unique(codes, return_inverse=True)
+    of_name, sold = list(names), cohorts.sold
     ln_rival = np.full_like(sold, np.nan)
-    if rival_sold.any():
-        rival = np.array([cohort.ln_rival_sum for cohort in open_cohorts], dtype=np.float64)
-        np.divide(rival, rival_sold, out=ln_rival, where=rival_sold > 0.5 * sold)
+    known = cohorts.rival_sold > 0.5 * sold
+    if known.any():
+        np.divide(cohorts.ln_rival_sum, cohorts.rival_sold, out=ln_rival, where=known)
     return Sales(
-        kinds=list(places),
-        kind=np.array(kind, dtype=np.intp),
-        ln_price=np.divide(price, sold, out=np.zeros_like(sold), where=sold > 0.0),
+        kinds=[
+            (
+                of_name[code // (12 * segments)],
+                cohorts.segments[code // 12 % segments],
+                code % 12 + 1,
+            )
+            for code in found.tolist()
+        ],
+        kind=kind,
+        ln_price=np.divide(cohorts.ln_price_sum, sold, out=np.zeros_like(sold), where=sold > 0.0),
         ln_rival=ln_rival,
     )
 
 
-def mature(
-    due: Sequence[ReturnCohort], day: int, sold_as: Sales, delay_shares: tuple[float, ...]
-) -> Lessons:
-    """Teach what the ages passed by the start of event day ``day`` say, and note it, in place.
+def mature(due: Cohorts, day: int, sold_as: Sales, delay_shares: tuple[float, ...]) -> Lessons:
+    """What the ages say that cohorts have passed by the start of event day ``day``.
 
     Parameters
     ----------
@@ -114,32 +117,23 @@ def mature(
     Source: O. Chapelle (2014), Modeling delayed feedback in display advertising, KDD: a label not
     seen yet is negative only with the probability that it will stay so.
     """
-    sold = np.array([cohort.sold for cohort in due], dtype=np.float64)
-    exposed = np.array([cohort.exposed_share for cohort in due], dtype=np.float64)
-    positives, returned = np.zeros_like(sold), np.zeros_like(sold)
-    delays: list[tuple[int, float, float]] = []
-    shares, closed = [], []
-    for row, cohort in enumerate(due):
-        age, reached = cohort.milestones_done, cohorts.ages_passed(day - cohort.day)
-        shares.append(delay_shares[reached - 1])
-        closed.append(reached == AGES)
-        cohort.milestones_done, cohort.exposed_share = reached, shares[-1]
-        came = cohort.returned
-        if any(came):
-            before = sum(came[:age])
-            positives[row] = sum(came[age:reached])
-            for each in range(age, reached):
-                if came[each] + before > 0.0:
-                    delays.append((each, came[each], before))
-                before += came[each]
-            returned[row] = before
-    is_closed = np.array(closed, dtype=np.bool_)
+    reached = np.searchsorted(DELAY_DAYS, day - due.day)  # `models.returns.cohorts.ages_passed`
+    ages = np.arange(AGES)[:, None]
+    came = np.where(ages < reached, due.returned, 0.0)
+    sums = np.cumsum(came, axis=0)  # whole units, or shares of one: see `cohorts.give_back`
+    before = sums - came
+    new = came * (ages >= due.done)
+    told = (ages >= due.done) & (ages < reached) & (sums > 0.0)
+    returned, closed = sums[-1], reached == AGES
+    age, row = np.nonzero(told)
     return Lessons(
         sales=sold_as,
-        positives=positives,
-        exposure=sold * (np.array(shares, dtype=np.float64) - exposed),
-        delays=delays,
-        closed=is_closed,
-        final_returned=np.where(is_closed, returned, 0.0),
-        final_kept=np.where(is_closed, np.maximum(sold - returned, 0.0), 0.0),
+        positives=new.sum(axis=0),
+        exposure=due.sold * (np.array(delay_shares)[reached - 1] - due.exposed),
+        delays=list(
+            zip(age.tolist(), came[age, row].tolist(), before[age, row].tolist(), strict=True)
+        ),
+        closed=closed,
+        final_returned=np.where(closed, returned, 0.0),
+        final_kept=np.where(closed, np.maximum(due.sold - returned, 0.0), 0.0),
     )

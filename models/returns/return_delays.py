@@ -10,6 +10,9 @@ import math
 from collections.abc import Iterable
 from math import fsum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.learned import DELAY_DAYS
 
 CANDIDATE_MEAN_DAYS = (4.0, 5.0, 6.0, 7.0, 8.0, 9.5, 11.0, 13.0, 16.0, 20.0)
@@ -20,6 +23,7 @@ MEMORY_RETURNS = 5000.0
 LN_WEIGHT_MIN = -30.0  # a candidate that is ruled out keeps next to nothing
 
 Delays = list[tuple[float, float]]
+Floats = NDArray[np.float64]
 
 
 def learn_delays(delays: Delays, seen: Iterable[tuple[int, float, float]]) -> Delays:
@@ -50,19 +54,18 @@ def delay_shares(delays: Delays) -> tuple[float, ...]:
     return tuple(reversed(shares))
 
 
-def share_by_age(shares: tuple[float, ...], age_days: float) -> float:
-    """G at any age, between the ages of ``DELAY_DAYS`` on a straight line; 0 before the order.
+def shares_by_age(shares: tuple[float, ...], age_days: Floats) -> Floats:
+    """G at any ages [n], between the ages of ``DELAY_DAYS`` on a straight line; 0 before the order.
 
-    >>> share_by_age((0.1, 0.3, 0.6, 0.9, 1.0), 5.0)
-    0.2
+    >>> shares_by_age((0.1, 0.3, 0.6, 0.9, 1.0), np.array([-1.0, 5.0, 70.0])).tolist()
+    [0.0, 0.2, 1.0]
     """
-    before_days, before = 0.0, 0.0
-    for days, share in zip(DELAY_DAYS, shares, strict=True):
-        if age_days < days:
-            part = max(age_days - before_days, 0.0) / (days - before_days)
-            return before + part * (share - before)
-        before_days, before = float(days), share
-    return 1.0
+    ages = np.clip(age_days, 0.0, DELAY_DAYS[-1])
+    after = np.minimum(np.searchsorted(DELAY_DAYS, ages, side="right"), len(DELAY_DAYS) - 1)
+    days, known = np.array([0.0, *DELAY_DAYS]), np.array([0.0, *shares])
+    part = (ages - days[after]) / (days[after + 1] - days[after])
+    found: Floats = known[after] + part * (known[after + 1] - known[after])
+    return found
 
 
 def _weights(delays: Delays) -> list[float]:

@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from models.fold.partition import PartitionState
 from models.returns import cohorts, maturing
-from models.returns.liability import MarkedCohort, OpenOrders, mark
+from models.returns.liability import Marked, Owner, mark
+from models.returns.open_cohorts import Cohorts
 from models.returns.return_curve import learn_level
 from schemas.events import DAY_MS, OrderCancelled, OrderPlaced, OrderReturned
 from schemas.learned import ReturnCohort
@@ -65,10 +68,8 @@ def sold(partition: PartitionState, state: SkuState, event: OrderPlaced, found: 
         ln_rival=ln_rival,
         today=partition.manifest.returns_day,
     )
-    if kept == "tracked" and found.cohort is None:
+    if kept == "tracked":
         partition.put_cohort(found.name, cohort)
-    elif kept == "tracked":
-        partition.touch(f"cohort/{state.sku}/{found.name}")
 
 
 def cancelled(
@@ -102,20 +103,15 @@ def _find(partition: PartitionState, sku: str, line: str) -> tuple[str, ReturnCo
     return "", None
 
 
-def marked(
-    partition: PartitionState, skus: Sequence[str], now_ms: int
-) -> dict[str, list[MarkedCohort]]:
-    """The open cohorts of some products, and what should still come back of them."""
-    products = [
-        OpenOrders(
-            partition.cohorts.get(sku, {}).values(),
-            partition.skus[sku].returns,
-            partition.catalogue[sku].category,
-        )
-        for sku in skus
-    ]
-    found = mark(products, partition.return_snapshot, now_ms)
-    return dict(zip(skus, found, strict=True))
+def marked(partition: PartitionState, asked: Sequence[tuple[str, int]]) -> list[Marked]:
+    """What should still come back of the open cohorts of some products, each at its event time."""
+    owners = []
+    for sku, now_ms in asked:
+        state = partition.skus[sku]
+        category = partition.catalogue[sku].category
+        owners.append(Owner(state.returns, category, now_ms, state.price_move))
+    found = partition.open_cohorts.of_products([sku for sku, _ in asked])
+    return mark(found, owners, partition.return_snapshot)
 
 
 def new_day(partition: PartitionState, day: int) -> None:
@@ -124,25 +120,18 @@ def new_day(partition: PartitionState, day: int) -> None:
     before, manifest.returns_day = manifest.returns_day, day
     if before is None:
         return
-    names, due = [], []
-    for cohort_day in cohorts.days_due(before, day):
-        for (_, name), cohort in sorted(partition.cohorts_by_day.get(cohort_day, {}).items()):
-            if cohorts.due(cohort, day):
-                names.append(name)
-                due.append(cohort)
-    if not due:
+    days = cohorts.days_due(before, day)
+    due = partition.open_cohorts.of_days(days)
+    if not len(due.owner):
         return
     snapshot = partition.return_snapshot
-    sold_as = maturing.sales(due, [partition.catalogue[cohort.sku].category for cohort in due])
+    sold_as = maturing.sales(due, [partition.catalogue[sku].category for sku in due.owners])
     expected_rates = snapshot.rates(sold_as)
-    first = [cohort.sold if cohort.milestones_done == 0 else 0.0 for cohort in due]
     lessons = maturing.mature(due, day, sold_as, snapshot.delay_shares)
-    _learn_levels(partition, day, due, first, lessons, expected_rates * lessons.exposure)
-    for name, cohort, closed in zip(names, due, lessons.closed.tolist(), strict=True):
-        if closed:
-            partition.drop_cohort(name, cohort)
-        else:
-            partition.touch(f"cohort/{cohort.sku}/{name}")
+    _learn_levels(partition, day, due, lessons, expected_rates * lessons.exposure)
+    for cohort_day in days:
+        reached = cohorts.ages_passed(day - cohort_day)
+        partition.pass_age(cohort_day, reached, snapshot.delay_shares[reached - 1])
     partition.returns.learn_lessons(lessons)
     partition.return_snapshot = partition.returns.snapshot()
     partition.touch("returns")
@@ -151,29 +140,27 @@ def new_day(partition: PartitionState, day: int) -> None:
 def _learn_levels(
     partition: PartitionState,
     day: int,
-    due: list[ReturnCohort],
-    first_sold: list[float],
+    due: Cohorts,
     lessons: maturing.Lessons,
     expected: maturing.Floats,
 ) -> None:
-    """Add what a day's cohorts taught to their products' levels, summed by product in their order.
+    """Add what a day's cohorts taught to their products' levels.
 
-    ``first_sold`` are the units of cohorts that taught for the first time, ``expected`` the returns
-    that the pool expected.
+    ``expected`` are the returns that the pool expected.
     """
-    sums: dict[str, list[float]] = {}
     segments: dict[str, dict[str, float]] = {}
-    rows = zip(due, first_sold, expected.tolist(), lessons.positives.tolist(), strict=True)
-    for cohort, sold, likely, came in rows:
-        found = sums.get(cohort.sku)
-        if found is None:
-            found = sums[cohort.sku] = [0.0, 0.0]
-        found[0] += likely
-        found[1] += came
-        if sold > 0.0:
-            by_segment = segments.setdefault(cohort.sku, {})
-            by_segment[cohort.segment] = by_segment.get(cohort.segment, 0.0) + sold
-    for sku, (likely, came) in sums.items():
+    first = np.flatnonzero((due.done == 0) & (due.sold > 0.0))
+    for owner, segment, sold in zip(
+        due.owner[first].tolist(),
+        due.segment[first].tolist(),
+        due.sold[first].tolist(),
+        strict=True,
+    ):
+        by_segment = segments.setdefault(due.owners[owner], {})
+        name = due.segments[segment]
+        by_segment[name] = by_segment.get(name, 0.0) + sold
+    sums = np.add.reduceat(np.stack([expected, lessons.positives]), due.starts(), axis=1)
+    for sku, likely, came in zip(due.owners, *sums.tolist(), strict=True):
         state = partition.skus[sku]
         state.returns = learn_level(state.returns, day, likely, came, segments.get(sku))
         partition.touch(f"sku/{sku}")

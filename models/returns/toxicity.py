@@ -8,11 +8,12 @@ says of their price, segment and month (`models.returns.liability`), so a young 
 can be compared.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.returns.liability import MarkedCohort
+import numpy as np
+
+from models.returns.open_cohorts import Cohorts, Floats
 from schemas.events import DAY_MS
 from schemas.state import PriceMove
 
@@ -46,21 +47,48 @@ def last_move(before: PriceMove | None, shown_minor: int, now_ms: int) -> PriceM
     return PriceMove(now_ms, shown_minor)
 
 
-def toxicity(marked: Sequence[MarkedCohort], move: PriceMove | None) -> Toxicity:
-    """Compare the open cohorts on either side of the day of the last price move."""
-    if move is None:
-        return NONE_YET
-    moved_day = move.at_ms // DAY_MS
-    after, orders_after = _share([one for one in marked if one.day > moved_day])
-    before, orders_before = _share([one for one in marked if one.day < moved_day])
-    return Toxicity(after, orders_after, before, orders_before)
+def sides(cohorts: Cohorts, moves: Sequence[PriceMove | None], comes_back: Floats) -> list[Floats]:
+    """What each open cohort adds to `toxicity`, in the order of its arguments: six columns [n].
+
+    Parameters
+    ----------
+    moves : by product
+    comes_back : probability that a unit not yet back will come [n]
+    """
+    moved_days = np.array([0 if move is None else move.at_ms // DAY_MS for move in moves])
+    since = cohorts.day - moved_days[cohorts.owner]
+    came = cohorts.returned.sum(axis=0)
+    likely = came + np.maximum(cohorts.sold - came, 0.0) * comes_back
+    return [
+        np.where(side, column, 0.0)
+        for side in (since > 0, since < 0)
+        for column in (cohorts.lines, cohorts.sold, likely)
+    ]
 
 
-def _share(marked: Sequence[MarkedCohort]) -> tuple[float | None, int]:
-    """Likely returns over units sold, both in statistical weights, and the order lines."""
-    orders = sum(one.orders for one in marked)
-    sold = math.fsum(one.sold for one in marked)
-    if orders < ORDERS_MIN or sold <= 0.0:
-        return None, orders
-    likely = math.fsum(one.came + max(one.sold - one.came, 0.0) * one.comes_back for one in marked)
-    return min(likely / sold, 1.0), orders
+def toxicity(
+    orders_after: float,
+    sold_after: float,
+    likely_after: float,
+    orders_before: float,
+    sold_before: float,
+    likely_before: float,
+) -> Toxicity:
+    """Compare the open cohorts on either side of the day of the last price move.
+
+    Parameters
+    ----------
+    orders_after, orders_before : order lines
+    sold_after, likely_after, ... : units sold, and likely returns of them, in statistical weights
+    """
+    return Toxicity(
+        _share(orders_after, sold_after, likely_after),
+        round(orders_after),
+        _share(orders_before, sold_before, likely_before),
+        round(orders_before),
+    )
+
+
+def _share(orders: float, sold: float, likely: float) -> float | None:
+    """Likely returns over units sold."""
+    return None if orders < ORDERS_MIN or sold <= 0.0 else min(likely / sold, 1.0)

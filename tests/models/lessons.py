@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.returns.cohorts import ages_passed
 from models.returns.maturing import Lessons, mature, sales_of
+from models.returns.open_cohorts import OpenCohorts
 from models.returns.return_features import Sale
 from schemas.learned import ReturnCohort
 
@@ -37,7 +39,10 @@ def columns(rows: Iterable[Lesson]) -> Lessons:
 
 def teach(cohort: ReturnCohort, day: int, sold_as: Sale, shares: tuple[float, ...]) -> Lesson:
     """What one cohort teaches on a day."""
-    found = mature([cohort], day, sales_of([sold_as]), shares)
+    table = OpenCohorts([("", cohort)])
+    found = mature(table.of_days([cohort.day]), day, sales_of([sold_as]), shares)
+    reached = ages_passed(day - cohort.day)
+    table.pass_age(cohort.day, reached, shares[reached - 1])
     final = (float(found.final_returned[0]), float(found.final_kept[0]))
     return Lesson(
         sold_as,

@@ -12,9 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.kernel.tile import Kernel
-from models.returns.liability import MarkedCohort
-from models.returns.toxicity import NONE_YET, ORDERS_MIN, Toxicity, last_move, toxicity
+from models.returns.cohorts import new_cohort
+from models.returns.cohorts import sell as sell_unit
+from models.returns.liability import Owner, mark
+from models.returns.open_cohorts import OpenCohorts
+from models.returns.returns import ReturnRateModel
+from models.returns.toxicity import NONE_YET, ORDERS_MIN, Toxicity, last_move, sides, toxicity
 from schemas.events import DAY_MS
+from schemas.learned import ReturnCohort
 from schemas.outputs import MarketMakerView, PriceDecided
 from schemas.state import PriceMove
 from tests.models.numpy_objective import Problem
@@ -133,40 +138,55 @@ def test_unlimited_stock_has_no_leftover(kernel: Kernel) -> None:
 MOVE = PriceMove(10 * DAY_MS + 7, 1_000)
 
 
-def marked(day: int, orders: int, came: float, comes_back: float) -> MarkedCohort:
-    left = orders - int(came)
-    return MarkedCohort(day, orders, float(orders), came, left, comes_back, 0.0)
+def likely(day: int, orders: int, came: float, comes_back: float) -> ReturnCohort:
+    """A cohort of single units, and (as its rival's sum) how likely the rest comes back."""
+    found = new_cohort("A", f"s{day}", day * DAY_MS)
+    for number in range(orders):
+        sell_unit(found, str(number), 1, 0.0, day * DAY_MS)
+    found.returned[0], found.ln_rival_sum = came, comes_back
+    return found
+
+
+def toxicity_of(cohorts: list[ReturnCohort], move: PriceMove) -> Toxicity:
+    columns = OpenCohorts((f"{one.day}/{one.segment}", one) for one in cohorts).of_products(["A"])
+    found = sides(columns, [move], columns.ln_rival_sum)
+    return toxicity(*(float(column.sum()) for column in found))
 
 
 def test_toxicity_is_the_share_of_likely_returns_on_either_side_of_the_move():
     days = [
-        marked(5, 30, 3.0, 0.0),  # old: what came has come
-        marked(9, 10, 1.0, 0.1),
-        marked(10, 500, 500.0, 0.0),  # the day of the move counts in neither
-        marked(11, 20, 8.0, 0.25),
-        marked(12, 20, 0.0, 0.3),
+        likely(5, 30, 3.0, 0.0),  # old: what came has come
+        likely(9, 10, 1.0, 0.1),
+        likely(10, 500, 500.0, 0.0),  # the day of the move counts in neither
+        likely(11, 20, 8.0, 0.25),
+        likely(12, 20, 0.0, 0.3),
     ]
     expected = Toxicity((8.0 + 12.0 * 0.25 + 20.0 * 0.3) / 40.0, 40, (3.0 + 1.0 + 0.9) / 40.0, 40)
-    assert toxicity(days, MOVE) == expected
-    assert toxicity(days[::-1], MOVE) == expected
+    assert toxicity_of(days, MOVE) == expected
+    assert toxicity_of(days[::-1], MOVE) == expected
 
 
 @pytest.mark.parametrize(
-    ("days", "move", "expected"),
+    ("days", "expected"),
     [
-        ([], None, NONE_YET),
-        ([marked(9, 50, 5.0, 0.1)], None, NONE_YET),  # no price move, no side
-        ([marked(11, ORDERS_MIN - 1, 5.0, 0.1)], MOVE, Toxicity(None, ORDERS_MIN - 1, None, 0)),
-        ([marked(11, ORDERS_MIN, 0.0, 0.0)], MOVE, Toxicity(0.0, ORDERS_MIN, None, 0)),
-        ([marked(9, 40, 40.0, 0.0)], MOVE, Toxicity(None, 0, 1.0, 40)),
+        ([], NONE_YET),
+        ([likely(11, ORDERS_MIN - 1, 5.0, 0.1)], Toxicity(None, ORDERS_MIN - 1, None, 0)),
+        ([likely(11, ORDERS_MIN, 0.0, 0.0)], Toxicity(0.0, ORDERS_MIN, None, 0)),
+        ([likely(9, 40, 40.0, 0.0)], Toxicity(None, 0, 1.0, 40)),
         # Cancelled after part of it came back: never more than all.
-        ([MarkedCohort(11, 30, 10.0, 12.0, 0, 0.5, 0.0)], MOVE, Toxicity(1.0, 30, None, 0)),
+        ([likely(11, 30, 32.0, 0.5)], Toxicity(1.0, 30, None, 0)),
     ],
 )
-def test_too_few_orders_tell_nothing(
-    days: list[MarkedCohort], move: PriceMove | None, expected: Toxicity
-):
-    assert toxicity(days, move) == expected
+def test_too_few_orders_tell_nothing(days: list[ReturnCohort], expected: Toxicity):
+    assert toxicity_of(days, MOVE) == expected
+
+
+def test_without_a_price_move_there_is_no_side():
+    cohort = likely(9, 50, 5.0, 0.0)
+    columns = OpenCohorts([("", cohort)]).of_products(["A"])
+    owner = Owner(None, "shoes", 9 * DAY_MS, None)
+    (found,) = mark(columns, [owner], ReturnRateModel().snapshot())
+    assert (found.open_units, found.flow) == (50, NONE_YET)
 
 
 def test_small_moves_add_up_to_one():

@@ -3,15 +3,17 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.returns.cohorts import give_back, new_cohort, order_line_hash, sale, sell
-from models.returns.liability import Liability, OpenOrders, ReturnCosts, liability, mark
+from models.returns.liability import NONE_OPEN, Liability, Owner, ReturnCosts, liability, mark
 from models.returns.logistic import LEVEL, PosteriorLogistic, WeightPrior
+from models.returns.open_cohorts import OpenCohorts
 from models.returns.return_curve import curve, probability_positive, product_rate, shrunk
-from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays, share_by_age
+from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays, shares_by_age
 from models.returns.return_factors import FactorRates
 from models.returns.return_features import Sale
 from models.returns.returns import ReturnRateModel, Slope
@@ -258,12 +260,14 @@ def test_the_reserve_is_units_times_probability_times_cost() -> None:
     back = 10 * rate * (1 - share) / (1 - rate * share)
 
     def at(time_ms: int) -> Liability:
-        return liability(mark([OpenOrders([cohort], level, "shoes")], snapshot, time_ms)[0], COSTS)
+        found = OpenCohorts([("", cohort)]).of_products(["A"])
+        owner = Owner(level, "shoes", time_ms, None)
+        return liability(mark(found, [owner], snapshot)[0], COSTS)
 
     assert at(now_ms) == Liability(10, pytest.approx(back), round(back * (0.8 * 1_250 + 90 - 500)))
     later_ms = DAY * DAY_MS + DAY_MS // 2 + 60 * DAY_MS
     assert at(later_ms) == Liability(10, 0.0, 0)
-    assert liability([], COSTS) == Liability(0, 0.0, 0)
+    assert liability(NONE_OPEN, COSTS) == Liability(0, 0.0, 0)
 
 
 def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
@@ -275,7 +279,7 @@ def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
     open_cohorts: list[ReturnCohort] = []
     coming: list[tuple[int, ReturnCohort, str]] = []
     for number in range(300):
-        cohort = new_cohort(f"p{number}", "all", start_ms)
+        cohort = new_cohort("A", f"s{number}", start_ms)
         open_cohorts.append(cohort)
         rate = snapshot.rate(sale(cohort, "shoes"))
         for unit in range(20):
@@ -297,8 +301,9 @@ def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
             at_ms, cohort, line = coming.pop(0)
             give_back(cohort, line, 1, at_ms)
             realised += 1
-        marked = mark([OpenOrders(open_cohorts, None, "shoes")], snapshot, now_ms)
-        found = liability(marked[0], COSTS)
+        table = OpenCohorts((one.segment, one) for one in open_cohorts)
+        (marked,) = mark(table.of_products(["A"]), [Owner(None, "shoes", now_ms, None)], snapshot)
+        found = liability(marked, COSTS)
         assert found.open_units == 6_000 - realised
         assert realised + found.expected_back_units == pytest.approx(total, abs=3.0 * sd)
         per_unit = 0.8 * 1_000 + 90 - 500
@@ -310,7 +315,8 @@ def test_expected_returns_are_a_martingale_and_unwind_to_zero() -> None:
 @given(st.floats(-10.0, 100.0))
 def test_the_share_by_age_rises_from_0_to_1(age_days: float) -> None:
     shares = delay_shares(NO_DELAYS)
-    assert 0.0 <= share_by_age(shares, age_days) <= share_by_age(shares, age_days + 1.0) <= 1.0
+    younger, older = shares_by_age(shares, np.array([age_days, age_days + 1.0])).tolist()
+    assert 0.0 <= younger <= older <= 1.0
 
 
 GARBAGE = [
