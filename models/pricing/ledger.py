@@ -215,19 +215,21 @@ def exceptions(
     drifted : what drift was told of it, by SKU
     """
     last = {decision.sku: decision for decision in decisions}
-    found = [_blocked(sku, reason, last.get(sku)) for sku, reason in blocked.items()]
+    found = [blocked_case(sku, reason, last.get(sku)) for sku, reason in blocked.items()]
     for sku, decision in last.items():
         if sku not in blocked:
-            found.extend(_cases(decision, drifted.get(sku)))
-    return tuple(sorted(found, key=_rank))
+            found.extend(cases_of(decision, drifted.get(sku)))
+    return tuple(sorted(found, key=rank))
 
 
-def _rank(case: Case) -> tuple[bool, str, float, str]:
+def rank(case: Case) -> tuple[bool, str, float, str]:
+    """The place of a case: what nobody can put a figure on first, then by money at stake."""
     stake = case.at_stake_per_day_minor
     return stake is not None, case.currency or "", -(stake or 0.0), case.sku
 
 
-def _blocked(sku: str, reason: str, decision: PriceDecided | None) -> Case:
+def blocked_case(sku: str, reason: str, decision: PriceDecided | None) -> Case:
+    """The case of a product that can't be priced; ``decision`` is its last, if it has one."""
     return Case(
         sku=sku,
         kind="blocked",
@@ -238,7 +240,7 @@ def _blocked(sku: str, reason: str, decision: PriceDecided | None) -> Case:
     )
 
 
-def _cases(decision: PriceDecided, drift: str | None) -> Iterator[Case]:
+def cases_of(decision: PriceDecided, drift: str | None) -> Iterator[Case]:
     """At most one case: what holds comes first, then drift, then what gave way, then limits."""
     record = decision.record
     told: tuple[Kind, float | None, tuple[str, ...]] | None = None

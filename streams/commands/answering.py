@@ -11,11 +11,10 @@ from schemas.events import Scope
 from schemas.money import format_minor
 from schemas.outputs import PriceDecided
 from streams.config import load_settings
+from streams.explain.decisions import WAITS, waits
 from streams.output import Output
 
 _PRICE_ID = re.compile(r"\d+-\d+-(?P<sku>.+)", re.DOTALL)
-_WAITS = "approval: "
-_REJECTED = "approval: rejected before"
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -93,14 +92,6 @@ def find(settings: Any, name: str) -> PriceDecided:
     return decision
 
 
-def waits(decision: PriceDecided) -> bool:
-    """Whether a decision is a proposal."""
-    return decision.status == "held" and any(
-        reason.startswith(_WAITS) and not reason.startswith(_REJECTED)
-        for reason in decision.reasons
-    )
-
-
 def _told(decision: PriceDecided) -> str:
     before = (
         "no price"
@@ -108,5 +99,5 @@ def _told(decision: PriceDecided) -> str:
         else format_minor(decision.previous_minor, decision.currency)
     )
     wanted = format_minor(decision.wanted_minor or 0, decision.currency)
-    why = "; ".join(reason.removeprefix(_WAITS) for reason in decision.reasons)
+    why = "; ".join(reason.removeprefix(WAITS) for reason in decision.reasons)
     return f"{decision.sku}: {before} -> {wanted}, since {why} ({decision.price_id})"

@@ -1,6 +1,7 @@
 """``pricemaker demo``: a simulated shop, priced on the embedded broker."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from schemas.errors import ServiceError
 from schemas.money import format_minor
 from schemas.state import Counts
 from streams.config import load_settings
@@ -27,6 +29,14 @@ COLUMNS = (("at", 11), ("SKU", 9), ("price", 11), ("move", 8), ("margin", 7))
     help="Products at the start.",
 )  # fmt: skip
 @click.option("--headless", is_flag=True, help="Show nothing, end with a summary.")
+@click.option(
+    "--desk/--no-desk", default=True, show_default=True,
+    help="Serve the desk's page, on this machine alone; never with --headless.",
+)  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(0, 65535),
+    help="Of the desk; if it is taken, a free one.  [default: gateway.port, 8080]",
+)  # fmt: skip
 @command_options()
 def command(
     output: Output,
@@ -35,11 +45,14 @@ def command(
     seed: int,
     products: int,
     headless: bool,
+    desk: bool,
+    port: int | None,
 ) -> None:
     """Price a simulated shop: the real agents on a broker inside this process.
 
     The broker keeps nothing and is for trying things out. Without --headless the newest prices are
-    shown until Ctrl-C or until --events; the same seed gives the same decisions.
+    shown until Ctrl-C or until --events, here and on the desk, whose address is printed; the same
+    seed gives the same decisions.
 
     Example: pricemaker demo --headless --events 20000 --seed 7 --json
     """
@@ -54,7 +67,8 @@ def command(
     output.note("starting the broker and the worker, compiling the kernels ...")
     started = time.perf_counter()
     with EmbeddedBroker() as broker:
-        settings = load_settings(config_file, demo_overrides(broker))
+        desk_port = {"gateway.port": port, "gateway.host": "127.0.0.1"}
+        settings = load_settings(config_file, demo_overrides(broker) | desk_port)
         kernel = warm_kernel(settings.engine.compilation_cache_dir)
         step_hours = STEP_HOURS if headless else LIVE_STEP_HOURS
         with Demo(settings, kernel, seed, products, step_hours) as demo:
@@ -63,13 +77,31 @@ def command(
                 for _ in demo.run(events):
                     pass
             else:
-                _show(output, demo, events)
+                with _desk(output, settings, kernel) if desk else nullcontext():
+                    _show(output, demo, events)
             seconds = time.perf_counter() - began
             totals = demo.engines.totals()
             document = _summary(demo, totals.counts, totals.decisions_sha256, seconds)
     document["seconds_to_start"] = round(began - started, 2)
     if headless or not output.as_json:
         output.document(document, _table(document))
+
+
+def _desk(output: Output, settings: Any, kernel: Any) -> AbstractContextManager[Any]:
+    """The gateway with the desk, in a thread."""
+    from streams.gateway.serve import GatewayServer
+    from streams.gateway.standard import standard_parts
+
+    def server(found: Any) -> Any:
+        return GatewayServer(found, standard_parts(found, kernel=lambda: kernel, embedded=True))
+
+    try:
+        gateway = server(settings)
+    except ServiceError:  # the port is taken
+        free = settings.gateway.model_copy(update={"port": 0})
+        gateway = server(settings.model_copy(update={"gateway": free}))
+    output.note(f"the desk: {gateway.url}/desk/")
+    return gateway
 
 
 def _summary(demo: Any, counts: Counts, decisions_sha256: str, seconds: float) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from streams.kafka.reader import opened, read_to_end, require_partitions
 
 READ_DEADLINE_S = 600.0
 DRIFT_DAYS = 7  # how long drift that was told is news
+WAITS = "approval: "
+_REJECTED = "approval: rejected before"
 
 
 class Standing(NamedTuple):
@@ -114,6 +116,13 @@ def blocked_reasons(alerts: Iterable[Alert]) -> dict[str, str]:
         elif alert.sku is not None and alert.kind == "product_unblocked":
             found.pop(alert.sku, None)
     return found
+
+
+def waits(decision: PriceDecided) -> bool:
+    """Whether a decision is a proposal."""
+    return decision.status == "held" and any(
+        reason.startswith(WAITS) and not reason.startswith(_REJECTED) for reason in decision.reasons
+    )
 
 
 def _drifted(alerts: list[Alert]) -> dict[str, str]:

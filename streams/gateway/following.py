@@ -27,6 +27,8 @@ class Following:
     show : changes the view; on the loop
     before : called first, in a thread: what must be known before anything is read. It gives the
         offsets to start from
+    hold : waits before a batch is shown while it may not be, after the start; False: the event that
+        it is given was set instead
     isolation : see `TopicFollower`
     """
 
@@ -39,6 +41,7 @@ class Following:
         show: Callable[[Batch], None],
         *,
         before: Callable[[], Mapping[int, int]] = dict,
+        hold: Callable[[threading.Event], bool] = lambda ending: True,
         isolation: str = "read_committed",
     ) -> None:
         self.topic = topic
@@ -47,6 +50,7 @@ class Following:
         self._decode = decode
         self._show = show
         self._before = before
+        self._hold = hold
         self._isolation = isolation
         self._follower: TopicFollower | None = None
         self._running: Running | None = None
@@ -76,9 +80,7 @@ class Following:
         return f"{self.topic.name} is not read to its end yet"
 
     def _join(self) -> None:
-        if self._opening is not None:
-            self._opening.join()
-        if self._follower is not None:
+        if self._follower is not None:  # else its thread waits for a broker that is away; let it
             self._follower.close()
 
     def _open(self) -> None:
@@ -88,6 +90,8 @@ class Following:
         except PricemakerError as error:
             self._running.fail(error)
             return
+        if self._ending.is_set():
+            return
         self._follower = TopicFollower(
             self._settings, self.topic, self._name, self._take, self._running.fail,
             starts=starts, isolation=self._isolation,
@@ -95,6 +99,8 @@ class Following:
 
     def _take(self, records: list[Record]) -> None:
         assert self._running is not None
+        if self.caught_up and not self._hold(self._ending):
+            return
         batch = self._decode(records)
         shown: Future[None] = Future()
         self._running.loop.call_soon_threadsafe(_run, shown, self._show, batch)

@@ -98,7 +98,8 @@ def _add_stream(router: APIRouter, prices: "Prices") -> None:
         """Events `price` (a price as JSON) and `withdrawn` ({"sku"}), each with a cursor as its id.
         Begins now, or behind `Last-Event-ID` or `?cursor=`: what changed meanwhile comes first, the
         last price of each product alone. Event `reset`: the cursor is of another topic; fetch
-        everything anew. `?sku=` narrows it."""
+        everything anew. Event `switch`: the kill switch ({"on", "actor", "reason", "at"}); while it
+        is on no price changes. `?sku=` narrows it."""
         prices.require_ready()
         window = prices.window
         place, first = window.cursor, b""
@@ -109,8 +110,8 @@ def _add_stream(router: APIRouter, prices: "Prices") -> None:
             if refusal.status != 410:
                 raise
             first = frame("reset", b"{}", str(window.cursor))
-        source = PriceSource(window, None if sku is None else frozenset(sku))
-        return prices.running.streams.answer(source, place, first)
+        source = PriceSource(window, prices.switch, None if sku is None else frozenset(sku))
+        return prices.running.streams.answer(source, source.begin(place), first)
 
 
 def _add_feed(router: APIRouter, prices: "Prices") -> None:

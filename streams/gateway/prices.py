@@ -10,15 +10,19 @@ from schemas.errors import InputError
 from schemas.topics import PRICES_LATEST
 from streams.edge.follower import Record
 from streams.edge.price import read_price
+from streams.edge.switch import SwitchState
 from streams.gateway.broker import BrokerWatch, topic_identity, watch_broker
 from streams.gateway.following import Following
 from streams.gateway.parts import Part, Running
 from streams.gateway.price_routes import price_routes
 from streams.gateway.refusals import Refusal
+from streams.gateway.switch import Switch
 from streams.gateway.window import Taken, Window
 from streams.kafka.kafka_settings import topic_name
 
 log = logging.getLogger(__name__)
+
+SWITCH_S = 120.0  # longer than the switch may take to be read or to fail
 
 
 class Prices(Part):
@@ -32,8 +36,9 @@ class Prices(Part):
 
     name = "prices"
 
-    def __init__(self, settings: Any, *, embedded: bool = False) -> None:
+    def __init__(self, settings: Any, switch: Switch, *, embedded: bool = False) -> None:
         self.window = Window("")
+        self.switch = switch
         self.unreadable = 0
         self._settings = settings
         self._embedded = embedded
@@ -41,7 +46,8 @@ class Prices(Part):
         self.broker: BrokerWatch = watch_broker(settings, self._topic)
         self._following = Following(
             settings, PRICES_LATEST, "gateway-prices", self._decode, self._show,
-            before=self._identify, isolation="read_uncommitted" if embedded else "read_committed",
+            before=self._identify, hold=switch.wait_off,
+            isolation="read_uncommitted" if embedded else "read_committed",
         )  # fmt: skip
         self._running: Running | None = None
 
@@ -58,6 +64,7 @@ class Prices(Part):
     async def start(self, running: Running) -> None:
         """Begin to read."""
         self._running = running
+        self.switch.on_change.append(self._switched)
         self.broker.start()
         self._following.open(running)
 
@@ -97,12 +104,20 @@ class Prices(Part):
             )  # fmt: skip
 
     def headers(self) -> dict[str, str]:
-        """What every answer with prices carries: how old they may be."""
-        return {"Cache-Control": "no-cache", "X-As-Of": self.broker.as_of or "unknown"}
+        """What every answer with prices carries: how old they may be, and whether they stand."""
+        return {
+            "Cache-Control": "no-cache",
+            "X-As-Of": self.broker.as_of or "unknown",
+            "X-Kill-Switch": "on" if self.switch.shown.on else "off",
+        }
 
     def _identify(self) -> Mapping[int, int]:
+        self.switch.known.wait(SWITCH_S)  # else nothing is held, and the gateway is not ready
         self.window.topic = topic_identity(self._settings, self._topic, embedded=self._embedded)
         return {}
+
+    def _switched(self, state: SwitchState) -> None:
+        self.running.streams.wake()
 
     def _decode(self, records: list[Record]) -> list[Taken]:
         taken: list[Taken] = []

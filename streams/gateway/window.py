@@ -5,7 +5,7 @@ order of their offsets, so what changed since a cursor is found from the end on,
 changed; no log of changes is kept. Whoever is behind gets the last price of each product alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -58,7 +58,7 @@ class Window:
         self._prices: dict[str, Shown] = {}
         self._by_partition: dict[int, dict[str, Shown]] = {}  # in the order of offsets
         self._next: dict[int, int] = {}
-        self._made: dict[Cursor, Any] = {}  # what was made of the changes since a place
+        self._made: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return sum(one.body is not None for one in self._prices.values())
@@ -117,13 +117,13 @@ class Window:
             places[number] = max(places.get(number, 0), self._next[number])
         return Changes(found, cursor_at(self.topic, places), False)
 
-    def once(self, since: Cursor, make: Callable[[], Made]) -> Made:
-        """What ``make`` makes of the changes since a place; once, until something is taken."""
-        if since not in self._made:
+    def once(self, what: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` makes of the window; once for all who ask, until something is taken."""
+        if what not in self._made:
             if len(self._made) >= MADE_MAX:
                 self._made.clear()
-            self._made[since] = make()
-        found: Made = self._made[since]
+            self._made[what] = make()
+        found: Made = self._made[what]
         return found
 
 

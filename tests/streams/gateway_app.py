@@ -15,6 +15,7 @@ from streams.edge.price import Price
 from streams.gateway.app import build_gateway
 from streams.gateway.parts import Part, Running
 from streams.gateway.prices import Prices
+from streams.gateway.switch import Switch
 from streams.settings import Settings
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC)
@@ -49,12 +50,13 @@ class ShownPrices(Prices):
     """The window with these records in it; no broker, and no threads."""
 
     def __init__(self, records: Sequence[Record] = ()) -> None:
-        super().__init__(Settings())
+        super().__init__(Settings(), Switch(Settings()))
         self._records = records
         self.caught_up = True
 
     async def start(self, running: Running) -> None:
         self._running = running
+        self.switch.on_change.append(self._switched)
         self.window.topic = TOPIC
         self.broker.as_of = "2026-01-10T12:00:00.000Z"
         self.take(*self._records)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ def demos() -> dict[str, Ended]:
     started = {
         "one": start("--headless", "--seed", "7"),
         "two": start("--headless", "--seed", "7"),
-        "shown": start("--seed", "8"),
+        "shown": start("--seed", "8", "--port", "0"),
     }
     ended = {}
     try:
@@ -105,8 +106,11 @@ def test_what_is_shown_are_price_decisions_with_rising_versions(demos: dict[str,
 
 
 def test_nothing_but_its_start_is_said_on_stderr(demos: dict[str, Ended]) -> None:
-    for ended in demos.values():
-        assert ended.stderr == "starting the broker and the worker, compiling the kernels ...\n"
+    started = "starting the broker and the worker, compiling the kernels ...\n"
+    for name in ("one", "two"):
+        assert demos[name].stderr == started
+    desk = r"the desk: http://127\.0\.0\.1:[0-9]+/desk/\n"
+    assert re.fullmatch(re.escape(started) + desk, demos["shown"].stderr)
 
 
 def test_without_a_screen_and_an_end_it_does_not_start() -> None:

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 
 from streams.gateway.cursor import Cursor, read_cursor
-from streams.gateway.price_stream import PriceSource
+from streams.gateway.price_stream import Place, PriceSource
 from streams.gateway.refusals import Refusal
+from streams.gateway.switch import Switch
 from streams.gateway.window import Taken, Window
+from streams.settings import Settings
 from tests.streams.gateway_app import TOPIC, price
 
 BEGIN = Cursor(TOPIC, ())
@@ -22,6 +24,14 @@ def window_of(*records: Taken) -> Window:
     window = Window(TOPIC)
     window.take(records)
     return window
+
+
+def stream_of(window: Window, *skus: str) -> PriceSource:
+    return PriceSource(window, Switch(Settings()), frozenset(skus) or None)
+
+
+def at(cursor: Cursor) -> Place:
+    return Place(cursor, 0)
 
 
 def told(window: Window, since: Cursor, limit: int = 100) -> tuple[list[tuple[str, int]], str]:
@@ -110,12 +120,12 @@ def test_a_compacted_topic_gives_the_same_cursors(drawn) -> None:
 @given(RECORDS, st.integers(0, 40))
 def test_a_stream_may_end_at_any_event_and_go_on(drawn, cut) -> None:
     window = window_of(*tape_of(drawn))
-    frames = PriceSource(window).since(BEGIN).frames.split(b"\n\n")[:-1]
+    frames = stream_of(window).since(at(BEGIN)).frames.split(b"\n\n")[:-1]
     if cut >= len(frames):
         return
     lines = dict(line.split(b": ", 1) for line in frames[cut].split(b"\n"))
     place = read_cursor(lines[b"id"].decode(), TOPIC)
-    rest = PriceSource(window).since(place).frames.split(b"\n\n")[:-1]
+    rest = stream_of(window).since(at(place)).frames.split(b"\n\n")[:-1]
     assert [one.split(b"\n")[2] for one in rest] == [
         one.split(b"\n")[2] for one in frames[cut + 1 :]
     ]
@@ -123,18 +133,18 @@ def test_a_stream_may_end_at_any_event_and_go_on(drawn, cut) -> None:
 
 def test_a_narrow_stream_goes_past_what_it_does_not_tell() -> None:
     window = window_of(taken(0, "A", 1), taken(1, "B", 1))
-    source = PriceSource(window, frozenset({"C"}))
-    assert source.since(BEGIN) == (b"", window.cursor)
-    only = PriceSource(window, frozenset({"A"})).since(BEGIN).frames
+    source = stream_of(window, "C")
+    assert source.since(at(BEGIN)) == (b"", at(window.cursor))
+    only = stream_of(window, "A").since(at(BEGIN)).frames
     assert only == b"event: price\nid: abc123-0.1\ndata: " + (window.get("A").body or b"") + b"\n\n"
 
 
 def test_what_streams_at_one_place_are_sent_is_made_once() -> None:
     window = window_of(taken(0, "A", 1))
-    first = PriceSource(window).since(BEGIN)
-    assert PriceSource(window).since(BEGIN) is first
+    first = stream_of(window).since(at(BEGIN))
+    assert stream_of(window).since(at(BEGIN)) is first
     window.take([taken(1, "A", 2)])
-    assert PriceSource(window).since(BEGIN).place == Cursor(TOPIC, ((0, 2),))
+    assert stream_of(window).since(at(BEGIN)).place == at(Cursor(TOPIC, ((0, 2),)))
 
 
 @pytest.mark.parametrize(
