@@ -122,12 +122,27 @@ class FirstTraffic(Struct, frozen=True, array_like=True, gc=False):
     counted_to_ms: int
 
 
+class GateReduction(Struct, frozen=True, array_like=True, gc=False):
+    """A reduction as the publisher gate knows it; one that was withdrawn is not ``announced``.
+
+    Once it has begun and is known: whether it ``deepens`` another, and ``before_minor``, the price
+    seen last before that, or before those that it deepens.
+    """
+
+    from_ms: int
+    to_ms: int
+    depth: float
+    kind: str
+    announced: bool
+    deepens: bool | None = None
+    before_minor: int | None = None
+
+
 class GateEntry(Struct, kw_only=True):
     """What the publisher gate knows of a product, from catalogue events and published prices.
 
     ``trial_since_ms`` is when it was last first sold below the minimum resale price, on trial.
-    ``shown``: from when which price was seen, by what the shop ``applies`` once it says so;
-    ``reductions``: announced ones (from, to, depth, kind).
+    ``shown``: from when which price was seen, by what the shop ``applies`` once it says so.
     """
 
     currency: str
@@ -148,7 +163,7 @@ class GateEntry(Struct, kw_only=True):
     published_ms: int | None = None
     applies: bool = False
     shown: tuple[tuple[int, int], ...] = ()
-    reductions: tuple[tuple[int, int, float, str], ...] = ()
+    reductions: tuple[GateReduction, ...] = ()
 
 
 class Passport(Struct, frozen=True, array_like=True, gc=False):

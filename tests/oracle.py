@@ -48,6 +48,8 @@ class Product:
     role: str = "plain"
     rivals: dict[str, tuple[int | None, int]] = field(default_factory=dict)  # price, when
     reductions: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)  # from, to
+    begins_ms: list[int] = field(default_factory=list)  # of those ever announced
+    seen_minor: list[int] = field(default_factory=list)  # as one was announced after it began
     published_ms: int = 0
     published: list[tuple[int, int]] = field(default_factory=list)  # when, price
     applied: list[tuple[int, int]] = field(default_factory=list)
@@ -132,10 +134,15 @@ class Oracle:
         begins_ms, ends_ms = _ms(event["from_time"]), _ms(event["to_time"])
         for sku in event["skus"]:
             if sku in self.products:
-                known = self.products[sku].reductions
-                known.pop((event["kind"], begins_ms), None)
-                if event["announced"]:
-                    known[event["kind"], begins_ms] = (begins_ms, ends_ms)
+                product = self.products[sku]
+                product.reductions.pop((event["kind"], begins_ms), None)
+                if not event["announced"]:
+                    continue
+                product.reductions[event["kind"], begins_ms] = (begins_ms, ends_ms)
+                product.begins_ms.append(begins_ms)
+                if begins_ms <= self.now_ms:
+                    for series in (product.published, product.applied):
+                        product.seen_minor += [price for _, price in series[-1:]]
 
     def _price_applied(self, event: dict[str, Any]) -> None:
         shown = self.products[event["sku"]].applied
@@ -326,17 +333,19 @@ class Oracle:
     def _way_back(self, product: Product) -> int:
         """The highest price before reductions, where one ended since the last publication.
 
-        What is published as one begins is its own price, none before it.
+        What is published as one begins is its own price, none before it; of one that is announced
+        after it began, what was published until then.
         """
-        spans = list(product.reductions.values())
+        spans = product.reductions.values()
         if not any(product.published_ms < ends <= self.now_ms for _, ends in spans):
             return 0
         before = [
-            [price for at_ms, price in series if at_ms < begins][-1:]
-            for begins, _ in spans
+            price
+            for begins in product.begins_ms
             for series in (product.published, product.applied)
+            for price in [price for at_ms, price in series if at_ms < begins][-1:]
         ]
-        return max((price for last in before for price in last), default=0)
+        return max(before + product.seen_minor, default=0)
 
     def _remember(self, product: Product, price: int) -> None:
         day = self.now_ms // DAY_MS

@@ -135,7 +135,7 @@ def promotion_scheduled(context: Context, event: PromotionScheduled) -> None:
     for sku in listed:
         state = partition.skus[sku]
         promotions.plan(partition, state, planned, context.now_ms)
-        gate_reductions.announced(partition.gates[sku], event)
+        gate_reductions.announced(partition.gates[sku], event, context.now_ms)
         partition.touch(f"gate/{sku}")
         if from_ms <= context.now_ms and not partition.catalogue[sku].retired:
             state.decide_anew = "promotion"

@@ -8,14 +8,18 @@ it.
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from schemas.events import DAY_MS, PromotionScheduled, time_ms
 from schemas.policy import EmergencyCap
-from schemas.state import GateEntry
+from schemas.state import GateEntry, GateReduction
 
 REMEMBERED_MS = 70 * DAY_MS
 SHOWN_MAX = 128
+REDUCTIONS_MAX = 128
 
 
 class Leeway(NamedTuple):
@@ -26,22 +30,59 @@ class Leeway(NamedTuple):
     back_to: float = 0.0
 
 
-def announced(entry: GateEntry, event: PromotionScheduled) -> None:
-    """Remember a reduction; the same kind and beginning again replaces or withdraws it."""
-    from_ms = time_ms(event.from_time)
-    kept = [one for one in entry.reductions if (one[3], one[0]) != (event.kind, from_ms)]
-    if event.announced:
-        kept.append((from_ms, time_ms(event.to_time), event.depth, event.kind))
-    entry.reductions = tuple(sorted(kept))
+def announced(entry: GateEntry, event: PromotionScheduled, now_ms: int) -> None:
+    """Remember a reduction; the same kind and beginning again replaces or withdraws it.
+
+    What was seen before it began stays what it was.
+    """
+    from_ms, to_ms = time_ms(event.from_time), time_ms(event.to_time)
+    planned = GateReduction(from_ms, to_ms, event.depth, event.kind, event.announced)
+    kept = []
+    for one in entry.reductions:
+        if (one.kind, one.from_ms) != (event.kind, from_ms):
+            kept.append(one)
+        else:
+            planned = replace(planned, deepens=one.deepens, before_minor=one.before_minor)
+    kept.append(planned)
+    entry.reductions = tuple(sorted(kept, key=lambda one: (one.from_ms, one.kind)))
+    _begin(entry, now_ms)
 
 
 def shown(entry: GateEntry, price_minor: int, at_ms: int) -> None:
-    """Remember a price that buyers see from now on; what ended long ago is forgotten."""
+    """Remember a price that buyers see from now on; what ended long ago is forgotten.
+
+    A reduction that no price was published after is kept, for the way back from it is to come.
+    """
+    _begin(entry, at_ms)
     kept = [*entry.shown, (at_ms, price_minor)][-SHOWN_MAX:]
-    while len(kept) > 1 and kept[1][0] < at_ms - REMEMBERED_MS:
+    forgotten_ms, published_ms = at_ms - REMEMBERED_MS, entry.published_ms or 0
+    while len(kept) > 1 and kept[1][0] < forgotten_ms:
         del kept[0]
     entry.shown = tuple(kept)
-    entry.reductions = tuple(one for one in entry.reductions if one[1] > at_ms - REMEMBERED_MS)
+    entry.reductions = tuple(
+        one for one in entry.reductions if one.to_ms > min(forgotten_ms, published_ms)
+    )[-REDUCTIONS_MAX:]
+
+
+def _begin(entry: GateEntry, now_ms: int) -> None:
+    """Remember the price before reductions that have begun, be it before they were announced."""
+    found = list(entry.reductions)
+    for index, one in enumerate(found):
+        if one.announced and one.from_ms <= now_ms and one.deepens is None:
+            earlier = _deepened(found, one)
+            before = [other.before_minor for other in earlier if other.before_minor is not None]
+            before += [price for _, price in entry.shown[-1:]]
+            found[index] = replace(
+                one, deepens=bool(earlier), before_minor=max(before, default=None)
+            )
+    entry.reductions = tuple(found)
+
+
+def _deepened(known: Iterable[GateReduction], one: GateReduction) -> list[GateReduction]:
+    """The reductions in whose course, or as they end, another begins."""
+    return [
+        other for other in known if other.announced and other.from_ms < one.from_ms <= other.to_ms
+    ]
 
 
 def leeway(
@@ -55,37 +96,31 @@ def leeway(
     if lowest is None:
         return Leeway()
     ceilings, down, back = [math.inf], [math.inf], [0.0]
-    for from_ms, to_ms, depth, _ in entry.reductions:
-        if from_ms <= now_ms < to_ms:
+    for one in entry.reductions:
+        if not one.announced:
+            continue
+        if one.from_ms <= now_ms < one.to_ms:
             if prior_days is not None:
-                ceilings.append(_ceiling(entry, from_ms, depth, prior_days))
-            down.append(lowest * (1.0 - depth))
-        elif to_ms <= now_ms and (entry.published_ms or 0) < to_ms:
-            first_ms = _first(entry, from_ms)
-            before = [price for at_ms, price in entry.shown if at_ms < first_ms]
-            back.append(float(before[-1] if before else 0))
+                ceilings.append(_ceiling(entry, one, prior_days))
+            down.append(lowest * (1.0 - one.depth))
+        elif (entry.published_ms or 0) < one.to_ms <= now_ms and one.before_minor is not None:
+            back.append(float(one.before_minor))
     for cap in caps:
         if time_ms(cap.from_time) <= now_ms < time_ms(cap.expires_at):
             down.append(lowest * cap.ratio)
     return Leeway(min(ceilings), min(down), max(back))
 
 
-def _first(entry: GateEntry, from_ms: int) -> int:
-    """Where the run of reductions without a break that this one is in began."""
-    for other, until, _, _ in sorted(entry.reductions, reverse=True):
-        if other < from_ms <= until:
-            from_ms = other
-    return from_ms
-
-
-def _ceiling(entry: GateEntry, from_ms: int, depth: float, prior_days: int) -> float:
+def _ceiling(entry: GateEntry, one: GateReduction, prior_days: int) -> float:
     """Of a reduction that deepens another the prior price may lie before that: no ceiling."""
-    if any(other < from_ms <= until for other, until, _, _ in entry.reductions):
+    deepens = _deepened(entry.reductions, one) if one.deepens is None else one.deepens
+    if deepens:
         return math.inf
+    from_ms = one.from_ms
     ends = [at_ms for at_ms, _ in entry.shown[1:]] + [from_ms]
     seen = [
         price
         for (at_ms, price), end_ms in zip(entry.shown, ends, strict=True)
         if at_ms < from_ms and end_ms > from_ms - (prior_days - 1) * DAY_MS
     ]
-    return min(seen) * (1.0 - depth) if seen else math.inf
+    return min(seen) * (1.0 - one.depth) if seen else math.inf

@@ -79,7 +79,8 @@ def present(
     before = [
         found.before_minor
         for found in window.promotions
-        if found.before_minor is not None
+        if found.announced
+        and found.before_minor is not None
         and found.to_ms <= now_ms
         and (state.published_ms or 0) < found.to_ms
     ]

@@ -54,7 +54,7 @@ def at(days: float = 0.0, hours: float = 0.0, minutes: float = 0.0) -> int:
     return START_MS + round(days * DAY_MS + hours * HOUR_MS + minutes * MINUTE_MS)
 
 
-def event(kind: str, at_ms: int, event_id: str, **fields: Any) -> dict[str, Any]:
+def event(kind: str, at_ms: int, event_id: str, /, **fields: Any) -> dict[str, Any]:
     """An event as JSON values; what is not given has a plain default."""
     struct = _KINDS[kind][1]
     found = {"type": kind, "event_id": event_id, "event_time": rfc3339(at_ms)}
@@ -78,7 +78,7 @@ class Tape:
         self._source_ends: Counter[str] = Counter()
 
     def add(
-        self, kind: str, at_ms: int, *, source_offset: int | None = None, **fields: Any
+        self, kind: str, at_ms: int, /, *, source_offset: int | None = None, **fields: Any
     ) -> Record:
         """Append an event; an append that happened twice repeats its ``source_offset``."""
         topic = _KINDS[kind][0]
@@ -130,7 +130,7 @@ class Partition:
         self.tape = Tape()
         self.stored: dict[bytes, bytes] = {}
 
-    def send(self, kind: str, at_ms: int, **fields: Any) -> Seen:
+    def send(self, kind: str, at_ms: int, /, **fields: Any) -> Seen:
         """Append an event to the tape and apply it."""
         return self.apply(self.tape.add(kind, at_ms, **fields))
 

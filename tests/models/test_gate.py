@@ -17,7 +17,7 @@ from schemas.events import CostChanged, ProductListed, ProductRetired, Promotion
 from schemas.outputs import BreakerView, PriceDecided
 from schemas.policy import EmergencyCap, GuardPolicy, MarketPolicy, Policy
 from schemas.scopes import PolicyDocument
-from schemas.state import GateEntry
+from schemas.state import GateEntry, GateReduction
 from tests.models.tapes import Partition, at
 from tests.models.test_guards import held as held_bounds
 from tests.models.test_guards import priced
@@ -372,7 +372,7 @@ def test_an_announced_reduction_is_a_ceiling_lets_steps_go_and_leads_back() -> N
     )  # fmt: skip
     found = entry(published_minor=1000)
     assert check(found, 800) == ("gate: beyond the step limit",)
-    gate_reductions.announced(found, sale)
+    gate_reductions.announced(found, sale, NOW_MS)
     assert [check(found, price) for price in (798, 800, 801)] == [
         (), (), ("gate: beyond the announced reduction",)
     ]  # fmt: skip
@@ -400,7 +400,7 @@ def test_an_announced_reduction_binds_as_far_as_the_markets_rules_reach(market, 
         entry(list_price_minor=None, unit_cost_minor=100),
         reference_price_minor=1000,
         shown=((NOW_MS - 20 * DAY_MS, 800), (NOW_MS - 15 * DAY_MS, 1000)),
-        reductions=((NOW_MS - DAY_MS, NOW_MS + DAY_MS, 0.1, "winter"),),
+        reductions=(GateReduction(NOW_MS - DAY_MS, NOW_MS + DAY_MS, 0.1, "winter", True),),
     )
     reasons = gate.check(found, 900, "EUR", GateRules(document), {}, NOW_MS, NOW_MS)
     assert reasons == (("gate: beyond the announced reduction",) if held else ())
