@@ -81,7 +81,7 @@ def command(
     if serve and (watch or groups or fail_on):
         raise click.UsageError("--serve goes with --all and --interval only.")
     if serve:
-        _serve(settings, everybody, interval_s)
+        _serve(output, settings, everybody, interval_s)
         return
     with contextlib.closing(_looker(settings, groups, everybody)) as looker:
         while True:
@@ -138,7 +138,7 @@ def _check(look: Look, limit: Status) -> None:
         )
 
 
-def _serve(settings: Settings, everybody: bool, interval_s: float) -> None:
+def _serve(output: Output, settings: Settings, everybody: bool, interval_s: float) -> None:
     # The metrics' libraries are for this alone: not for --help.
     from streams.metrics.health import Health
     from streams.metrics.kafka_lag import LagMetrics
@@ -154,7 +154,8 @@ def _serve(settings: Settings, everybody: bool, interval_s: float) -> None:
     monitor = LagMonitor(settings, everybody=everybody, interval_s=interval_s)
     LagMetrics(registry, monitor, cluster=settings.kafka.bootstrap)
     health = Health(alive={"looks": monitor.stands_still}, ready={"broker": monitor.not_known})
-    with _until_told() as ending, serve_metrics(settings, registry, health):
+    with _until_told() as ending, serve_metrics(settings, registry, health) as port:
+        output.note(f"metrics at http://{settings.metrics.host}:{port}/metrics")
         monitor.start()
         ending.wait()
         monitor.close()

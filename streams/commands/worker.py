@@ -45,6 +45,11 @@ def command(
     engines = None if settings.worker.role == "intake" else EnginesToCome(settings)
     # Faust and JAX take seconds to import: not for --help.
     from streams.logs import configure_logging
+    from streams.metrics.health import Health
+    from streams.metrics.registry import new_registry
+    from streams.metrics.server import serve_metrics
+    from streams.metrics.worker import WorkerMetrics
+    from streams.worker.liveness import Liveness
     from streams.worker.pricer import publisher_gate
     from streams.worker.worker import Worker, end_process
 
@@ -57,8 +62,17 @@ def command(
         end_process(error)
 
     configure_logging(settings.worker.log_level)
-    worker = Worker(settings, engines, gate=publisher_gate, on_halt=report_and_end)
-    worker.run()
+    registry = new_registry("worker")
+    worker = Worker(
+        settings, engines, gate=publisher_gate, on_halt=report_and_end,
+        metrics=WorkerMetrics(registry),
+    )  # fmt: skip
+    health = Health(
+        alive={"progress": Liveness(worker.progress, worker.progress.waiting)},
+        ready={"worker": worker.not_ready},
+    )
+    with serve_metrics(settings, registry, health):
+        worker.run()
     offsets = worker.progress.offsets()
     output.document(
         {

@@ -9,10 +9,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from streams.edge.projector_metrics import ProjectorMetrics
 from streams.metrics.kafka_lag import LagMetrics
 from streams.metrics.registry import new_registry
+from streams.metrics.worker import WorkerMetrics
 
 # Which parts a process's registry has; a class that takes the registry and declares its metrics.
 PARTS: dict[str, tuple[type, ...]] = {
-    "worker": (),
+    "worker": (WorkerMetrics,),
     "gateway": (),
     "projector": (ProjectorMetrics,),
     "lag": (LagMetrics,),

@@ -28,6 +28,7 @@ from schemas.events import ClockTicked, ProductListed, SkuEvent, rfc3339
 from schemas.tape import Source
 from schemas.topics import CONTROLS, PRODUCTS, ROUTES, SOURCES, TAPE
 from streams.kafka import dead_letters
+from streams.metrics.worker import WorkerMetrics
 from streams.worker.lanes import Lane
 from streams.worker.outbox import IntakeOutbox, Send
 from streams.worker.routes import Route, RouteTable, encode_route, tape_partition
@@ -84,12 +85,14 @@ class Intake:
         tape_partitions: int,
         propose_ticks: bool,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self.routes = routes
         self.outbox = outbox
         self.executor = executor
         self.tape_partitions = tape_partitions
         self.now_ms = now_ms
+        self.metrics = metrics or WorkerMetrics()
         self._proposer = TickProposer() if propose_ticks else None
         self._filter = TickFilter()
 
@@ -173,6 +176,7 @@ class Intake:
         BatchAbandoned : no longer ours, in step 1; nothing was sent
         ServiceError : the broker refused a record, or routes cannot be read; nothing is acked
         """
+        began_s = time.perf_counter()
         records = [record for chunk in chunks for record in chunk.records]
         loop = asyncio.get_running_loop()
         listed: dict[str, Route] = {}
@@ -197,6 +201,12 @@ class Intake:
         for sku, route in listed.items():
             self.routes.add(sku, route)
         await self._send(self._tick(topic, verdicts))
+        self.metrics.appended(
+            topic,
+            [type(verdict).__name__.lower() for verdict in verdicts],
+            [verdict.error.code for verdict in verdicts if isinstance(verdict, Refuse)],
+            time.perf_counter() - began_s,
+        )
 
     async def _send(self, sends: Iterable[Send]) -> None:
         batch = list(sends)

@@ -12,6 +12,7 @@ same bytes. After 3: the manifest's position makes the repeat begin behind it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -24,6 +25,7 @@ from models.guards.gate import decision_is_sound
 from schemas.errors import EngineError, PricemakerError
 from schemas.outputs import DiscountOffered, PriceDecided
 from schemas.topics import DISCOUNTS, PRICES, PRICES_LATEST
+from streams.metrics.worker import WorkerMetrics
 from streams.worker.kill_switch import KillSwitch, Part, withheld
 from streams.worker.lanes import Lane
 from streams.worker.outbox import BatchRecords, GateBreach, OutputRecord
@@ -38,10 +40,20 @@ _discount = msgspec.json.Decoder(DiscountOffered)
 class Pricer:
     """The tape partitions in this worker's hands."""
 
-    def __init__(self, recovery: Recovery, executor: Executor, switch: KillSwitch) -> None:
+    def __init__(
+        self,
+        recovery: Recovery,
+        executor: Executor,
+        switch: KillSwitch,
+        metrics: WorkerMetrics | None = None,
+    ) -> None:
         self.recovery = recovery
         self.executor = executor
         self.switch = switch
+        self.metrics = metrics or WorkerMetrics()
+        self.metrics.engines = lambda: [
+            (number, held.engine) for number, held in list(self._held.items())
+        ]
         self._held: dict[int, Held] = {}
 
     # -- one batch
@@ -55,13 +67,15 @@ class Pricer:
         GateBreach, ServiceError : see ``TransactionalOutbox.commit``
         """
         held = self._held[partition]
+        appended_ms = chunks[0].records[0].timestamp
         records = [(record.offset, record.value) for chunk in chunks for record in chunk.records]
         check_contiguous(partition, held.engine.position, records)
         for part in self.switch.parts(records, held.engine.controls_read):
-            await self._price(held, part)
+            await self._price(held, part, appended_ms)
 
-    async def _price(self, held: Held, part: Part) -> None:
+    async def _price(self, held: Held, part: Part, appended_ms: int) -> None:
         partition, records = held.partition, part.records
+        began_s = time.perf_counter()
         try:
             batch: BatchRecords = held.engine.apply(records)
         except PricemakerError:
@@ -73,10 +87,13 @@ class Pricer:
                 where=f"tape[{partition}]@{records[0][0]} to {records[-1][0]}",
                 fix="This is a bug: nothing was committed. Keep the tape and report it.",
             ) from error
+        folded_s = time.perf_counter()
+        decisions = self.metrics.folded(len(records), batch.outputs, folded_s - began_s)
         if part.held_back or self.switch.pending(held.engine.controls_read) is not None:
             batch = withheld(batch, partition)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.executor, held.outbox.commit, batch)
+        self.metrics.committed(decisions, time.perf_counter() - folded_s, appended_ms)
 
     def close(self) -> None:
         """Let the outboxes go, after the last batch."""

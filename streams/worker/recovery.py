@@ -24,6 +24,7 @@ from schemas.errors import InputError
 from schemas.topics import STATE, TAPE
 from streams.kafka import reader
 from streams.kafka.kafka_settings import topic_name
+from streams.metrics.worker import WorkerMetrics
 from streams.tape.tape_faults import PROGRAM
 from streams.worker.outbox import BatchRecords, Gate, IntakeOutbox, Send, TransactionalOutbox
 from streams.worker.transport import LogRange
@@ -67,12 +68,19 @@ class Recovery:
     """Takes tape partitions over, one at a time per partition. Blocking."""
 
     def __init__(
-        self, settings: Any, factory: EngineFactory, gate: Gate, *, deadline_s: float
+        self,
+        settings: Any,
+        factory: EngineFactory,
+        gate: Gate,
+        *,
+        deadline_s: float,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self.settings = settings
         self.factory = factory
         self.gate = gate
         self.deadline_s = deadline_s
+        self.metrics = metrics or WorkerMetrics()
         self._state_topic = topic_name(settings, STATE.name)
         self._tape_topic = topic_name(settings, TAPE.name)
         self._locks: dict[int, threading.Lock] = {}
@@ -106,12 +114,14 @@ class Recovery:
         )
         check_position(partition, engine.position, *tape)
         self._announce(engine, partition, tape[1])
+        taken_s = time.monotonic() - started
+        self.metrics.take_over_seconds.observe(taken_s)
         log.info(
             "tape[%d] taken over at position %d with %d state records in %.2f s",
             partition,
             engine.position,
             len(records),
-            time.monotonic() - started,
+            taken_s,
         )
         return Held(partition, generation, engine, outbox)
 

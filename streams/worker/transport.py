@@ -265,6 +265,7 @@ class ChunkConsumer(driver.Consumer):
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
+        self.app.progress.assign(None)
         self.epoch += 1
         self._in_flight.clear()
         self._next_commit.clear()
@@ -300,6 +301,7 @@ class ChunkConsumer(driver.Consumer):
         self._committed_offset.update(starts)
         for tp, offset in starts.items():
             self.app.progress.start(tp.topic, tp.partition, offset)
+        self.app.progress.assign(starts)
 
     def _too_slow(self) -> ServiceError:
         return ServiceError(

@@ -26,6 +26,7 @@ from schemas.errors import ConfigError, PricemakerError, ServiceError
 from schemas.topics import SOURCES
 from streams.kafka import admin
 from streams.kafka.kafka_settings import COMMIT_DEADLINE_S
+from streams.metrics.worker import WorkerMetrics
 from streams.worker.app import build_app, take_over_deadline_s
 from streams.worker.intake import Intake
 from streams.worker.kill_switch import KillSwitch
@@ -69,6 +70,7 @@ class Worker:
         process; a caller with more than a worker in its process gives its own, and must then
         make sure itself that it notices.
     embedded : the broker is an ``EmbeddedBroker``
+    metrics : where to count; a registry of its own that nobody sees without
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class Worker:
         gate: Gate = let_pass,
         on_halt: Callable[[BaseException], None] = end_process,
         embedded: bool = False,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self.settings = settings
         self.engine_factory = engine_factory
         self.gate = gate
         self.embedded = embedded
+        self.metrics = metrics or WorkerMetrics()
         self.progress = WorkerProgress(settings)
         self.ready = threading.Event()
         self.error: BaseException | None = None
@@ -95,6 +99,14 @@ class Worker:
         self._parts: list[Intake | Pricer | Monitor] = []
 
     # -- from any thread
+
+    def not_ready(self) -> str | None:
+        """What is still to come before this worker does its share, in words; None when it does."""
+        if not self.ready.is_set():
+            return "the worker starts"
+        if self.progress.assigned() is None:
+            return "partitions are being taken over"
+        return None
 
     def stop(self) -> None:
         """Ask for a graceful end."""
@@ -193,6 +205,7 @@ class Worker:
             executor=executor,
             tape_partitions=partitions,
             propose_ticks=self.settings.worker.ticks == "sources",
+            metrics=self.metrics,
         )
 
     def _pricer(self, partitions: int) -> Pricer:
@@ -203,9 +216,10 @@ class Worker:
             self.engine_factory,
             self.gate,
             deadline_s=take_over_deadline_s(self.settings),
+            metrics=self.metrics,
         )
         switch = KillSwitch(self.settings, self.halt)
-        return Pricer(recovery, self._executor("pricer", partitions), switch)
+        return Pricer(recovery, self._executor("pricer", partitions), switch, self.metrics)
 
     def _executor(self, name: str, threads: int) -> ThreadPoolExecutor:
         executor = ThreadPoolExecutor(threads, thread_name_prefix=name)

@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.topics import SOURCES, TAPE
 from streams.kafka import reader
 from streams.kafka.kafka_settings import client_config, topic_name
+from streams.lag.broker import first_timestamps
 
 ANSWER_S = 10.0
 RECHECK_S = 0.2  # a wait looks again this often even when nothing is reported done
@@ -30,6 +31,7 @@ class WorkerProgress:
         self._prefix_length = len(settings.topics.prefix)
         self._changed = threading.Condition()
         self._done: dict[Partition, int] = {}
+        self._assigned: frozenset[Partition] | None = None
         self._failure: BaseException | None = None
         self._admin: AdminClient | None = None
 
@@ -38,6 +40,17 @@ class WorkerProgress:
     def start(self, topic: str, partition: int, offset: int) -> None:
         """A partition is ours from here, to be read from ``offset``."""
         self.done(topic, partition, offset)
+
+    def assign(self, partitions: Iterable[Partition] | None) -> None:
+        """These are ours, taken over; None: a rebalance is under way."""
+        with self._changed:
+            self._assigned = (
+                None
+                if partitions is None
+                else frozenset(
+                    (topic[self._prefix_length :], number) for topic, number in partitions
+                )
+            )
 
     def done(self, topic: str, partition: int, next_offset: int) -> None:
         """Everything below ``next_offset`` is done."""
@@ -61,6 +74,32 @@ class WorkerProgress:
         """The offset after the last done record of each partition this worker has had."""
         with self._changed:
             return dict(self._done)
+
+    def assigned(self) -> dict[Partition, int] | None:
+        """The same of the partitions that are ours now; None while a rebalance is under way."""
+        with self._changed:
+            if self._assigned is None:
+                return None
+            return {place: self._done[place] for place in self._assigned}
+
+    def waiting(self, offsets: Mapping[Partition, int]) -> set[Partition]:
+        """Those of some places behind whose offset a record stands; markers are none.
+
+        Raises
+        ------
+        ServiceError : the broker does not answer
+        """
+        prefix = self._settings.topics.prefix
+        places = {(f"{prefix}{topic}", number): at for (topic, number), at in offsets.items()}
+        try:
+            found = first_timestamps(client_config(self._settings), places)
+        except KafkaException as error:
+            raise reader.unreachable(error, "worker") from error
+        return {
+            (topic[self._prefix_length :], number)
+            for (topic, number), timestamp_ms in found.items()
+            if timestamp_ms is not None
+        }
 
     def wait_for(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
         """Wait until everything below ``offset`` is done; False when the time is over.
