@@ -38,7 +38,10 @@ def registry_of(process: str) -> CollectorRegistry:
 
 
 def described(process: str) -> Iterator[Described]:
-    """What a process exposes, in the order of declaration."""
+    """What a process exposes, in the order of declaration.
+
+    The samples of an info are named ``_info``, those of a counter ``_total``.
+    """
     for collector in registry_of(process)._collector_to_names:
         families = collector.describe() if isinstance(collector, MetricWrapperBase) else ()
         for family in families or collector.collect():
