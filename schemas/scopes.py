@@ -133,17 +133,30 @@ class PolicyDocument:
         """The guards of each place that a product is sold in; a price keeps them all."""
         matching = self._matching(subject) if self.scopes else ()
         if matching not in self._placed:
-            self._placed[matching] = self._guards_of_places(matching)
+            self._placed[matching] = self._guards_of_places(matching, self._places)
         return self._placed[matching]
+
+    def guards_in(
+        self, subject: Subject, market: str | None, channel: str | None
+    ) -> tuple[PlacedGuards, ...]:
+        """The guards of one market's or one channel's places; none where there is no such place."""
+        places = tuple(
+            place
+            for place in self._places
+            if market in (None, place.market) and channel in (None, place.channel)
+        )
+        return self._guards_of_places(self._matching(subject), places)
 
     def _matching(self, subject: Subject) -> tuple[int, ...]:
         return tuple(
             index for index, scope in enumerate(self.scopes) if selects(scope.select, subject)
         )
 
-    def _guards_of_places(self, matching: tuple[int, ...]) -> tuple[PlacedGuards, ...]:
+    def _guards_of_places(
+        self, matching: tuple[int, ...], places: tuple[Place, ...]
+    ) -> tuple[PlacedGuards, ...]:
         found: list[PlacedGuards] = []
-        for place in self._places:
+        for place in places:
             chosen = tuple(index for index in matching if _holds_in(self.scopes[index], place))
             guards = self._merged(chosen).guards
             if all(guards != other.guards for other in found):

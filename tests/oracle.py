@@ -11,7 +11,7 @@ brute force of its own); that one runs or has just ended is read from the tape.
 import math
 import statistics
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -197,11 +197,32 @@ class Oracle:
         self._remember(product, price)
         return wrong
 
-    def _guards(self, product: Product) -> list[dict[str, Any]]:
-        """The guards of each market and channel that hold for a product."""
+    def judge_quote(self, request: dict[str, Any], quote: dict[str, Any]) -> list[str]:
+        """What is wrong with a price that was quoted after the entry just observed.
+
+        One that is held is the last good price, and one without conditions the price in force.
+        """
+        product = replace(self.products[quote["sku"]])
+        plain = request == {"sku": quote["sku"]} and product.published_minor is not None
+        if plain or any(flag.startswith("held: ") for flag in quote["flags"]):
+            same = quote["price_minor"] == product.published_minor
+            return [] if same else [f"held at {quote['price_minor']}"]
+        if self.killed or product.stopped or product.retired:
+            return ["nothing may be quoted but the last good price"]
+        product.cost_minor = request.get("unit_cost_minor") or product.cost_minor
+        guards = self._guards(product, request.get("market"), request.get("channel"))
+        gave_way = [flag.removeprefix("gave way: ") for flag in quote["flags"]]
+        return self._outside(product, quote["price_minor"], guards, gave_way, [])
+
+    def _guards(
+        self, product: Product, market_only: str | None = None, channel_only: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The guards of each market and channel that hold for a product, or of one of them."""
         found = []
         for market in list(self.document.get("markets", {})) or [None]:
             for channel in self.document.get("channels", []) or [None]:
+                if market_only not in (None, market) or channel_only not in (None, channel):
+                    continue
                 guards = DEFAULTS | self.document.get("guards", {})
                 for scope in self.document.get("scopes", []):
                     named = scope["select"]

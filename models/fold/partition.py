@@ -325,7 +325,7 @@ class PartitionState:
                 fix="State of another version is made anew from the tape: clear the state topic.",
             )
         for key in sorted(by_key):
-            state._decode(key, by_key[key])
+            state.take_record(key, by_key[key])
         state.due = [
             (found.due_ms, sku) for sku, found in state.skus.items() if found.due_ms is not None
         ]
@@ -338,7 +338,8 @@ class PartitionState:
         state.dirty.clear()
         return state
 
-    def _decode(self, key: str, value: bytes) -> None:
+    def take_record(self, key: str, value: bytes) -> None:
+        """Put a record that is not known yet in its place."""
         kind, _, rest = key.partition("/")
         if kind == "sku":
             self.skus[rest] = msgspec.msgpack.decode(value, type=SkuState)

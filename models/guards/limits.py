@@ -4,7 +4,7 @@ Guards that need more than one product's numbers are worked out here, as bounds 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from models.demand import demand
@@ -14,6 +14,7 @@ from models.fold.partition import PartitionState
 from models.guards import adaptive_step, guards, promotions, resale_trial
 from models.kernel.objective import RIVAL_WIDTH, Row
 from schemas.events import DAY_MS
+from schemas.scopes import PlacedGuards
 from schemas.state import CatalogueEntry, SkuState
 
 STEP_MAX = 1.0 - 1e-9  # a fall of everything has no logarithm
@@ -33,19 +34,28 @@ class Situation(NamedTuple):
     asked: promotions.Present = promotions.NOTHING
 
 
-def allowed(partition: PartitionState, at: Situation) -> guards.Feasible:
-    """The prices that all guards allow together, in every market and channel.
+def allowed(
+    partition: PartitionState, at: Situation, placed: Sequence[PlacedGuards] | None = None
+) -> guards.Feasible:
+    """The prices that all guards allow together.
+
+    Parameters
+    ----------
+    placed : the guards of some places; without them those of every market and channel
 
     Raises
     ------
     ValueError : the product has no cost or reference price, and so no floor
     """
-    placed = partition.guards_of(at.entry)
-    found = guards.placed_bounds(_inputs(partition, at), placed)
+    placed = placed or partition.guards_of(at.entry)
+    found = guards.placed_bounds(inputs(partition, at, placed), placed)
     return guards.feasible(found, placed[0].guards.tick_minor)
 
 
-def _inputs(partition: PartitionState, at: Situation) -> guards.GuardInputs:
+def inputs(
+    partition: PartitionState, at: Situation, placed: Sequence[PlacedGuards]
+) -> guards.GuardInputs:
+    """What the guards of some places look at. Raises as `allowed` does."""
     state, entry = at.state, at.entry
     if entry.unit_cost_minor is None or state.reference_price_minor is None:
         raise ValueError(f"{entry.sku} has no cost or no reference price; expected both")
@@ -62,11 +72,11 @@ def _inputs(partition: PartitionState, at: Situation) -> guards.GuardInputs:
         day_anchor_minor=state.day_open_minor if same_day else previous,
         canary_step_ratio=canary,
         rival_minor=at.rivals.robust_minor,
-        stock_cover_days=_stock_cover_days(at),
+        stock_cover_days=stock_cover_days(at),
         trial_floor_minor=resale_trial.floor_minor(
             partition, state, entry, at.rivals.lowest_minor, at.now_ms
         ),
-        found=_found(partition, at),
+        found=_found(partition, at, placed),
         loss_leader=at.loss_leader,
         sale_below_cost_lawful=_sale_below_cost_lawful(partition),
         return_minor=at.asked.return_minor,
@@ -79,19 +89,23 @@ def _sale_below_cost_lawful(partition: PartitionState) -> bool:
     return bool(markets) and all(market.sale_below_cost_lawful for market in markets)
 
 
-def _found(partition: PartitionState, at: Situation) -> tuple[guards.Bound, ...]:
+def _found(
+    partition: PartitionState, at: Situation, placed: Sequence[PlacedGuards]
+) -> tuple[guards.Bound, ...]:
     """Bounds that need more than one product's present numbers."""
     return (
         *ladders.bounds(partition, at.entry),
         *promotions.bounds(at.asked),
-        *_adaptive_steps(partition, at),
+        *_adaptive_steps(partition, at, placed),
     )
 
 
-def _adaptive_steps(partition: PartitionState, at: Situation) -> Iterator[guards.Bound]:
+def _adaptive_steps(
+    partition: PartitionState, at: Situation, placed: Sequence[PlacedGuards]
+) -> Iterator[guards.Bound]:
     """The longest steps whose risk each place's policy takes."""
     previous, reference = at.state.published_minor, at.state.reference_price_minor
-    for place, policy in partition.guards_of(at.entry):
+    for place, policy in placed:
         if previous is None or reference is None or not policy.adaptive_step.tolerances:
             continue
         reach = adaptive_step.Steps(
@@ -134,7 +148,7 @@ def _revenue_share(partition: PartitionState, at: Situation, price: float) -> fl
     return own / total if total > 0.0 else 1.0
 
 
-def _stock_cover_days(at: Situation) -> float | None:
+def stock_cover_days(at: Situation) -> float | None:
     """Days that the stock on hand lasts at the present price; None where either is not known."""
     previous, stock = at.state.published_minor, at.state.stock
     reference = at.state.reference_price_minor

@@ -141,7 +141,7 @@ def settle(
     outputs, kept = [], {}
     for segment in sorted({*standing, *by_segment}):
         wish, old = by_segment.get(segment), standing.get(segment)
-        discounted = None if wish is None else _discounted(policy, posed, wish)
+        discounted = None if wish is None else discounted_minor(policy, posed, wish)
         event = None
         if wish is not None and discounted is not None:
             event = _offered(partition, policy.discounts, posed, wish, discounted)
@@ -171,7 +171,7 @@ def _still_holds(old: Offer, new: Offer, now_ms: int) -> bool:
     return same and now_ms < old.renew_ms
 
 
-def _discounted(policy: Policy, posed: Posed, wish: Wish) -> int | None:
+def discounted_minor(policy: Policy, posed: Posed, wish: Wish) -> int | None:
     """The segment's price in whole ticks, rounded up to the safe side; None: no discount.
 
     What the list price lacks to the best price of all, by guards or exploration, is no reason for

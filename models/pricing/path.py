@@ -75,12 +75,15 @@ def price_path(
     frictionless: Solution,
     full: Solution,
     cases: Sequence[Solution],
+    *,
+    probes: bool = True,
 ) -> PricePath:
     """Follow a decision from its optimum to a whole price inside the guards.
 
     Parameters
     ----------
     cases : best prices of ``posed.cases``
+    probes : False leaves exploration out
     """
     rounding = guards.rounding_of(posed.policy.guards)
     reference = posed.reference_minor
@@ -91,7 +94,7 @@ def price_path(
         hedged = geometric_mean([case.price for case in cases]) * reference
     base, base_aim, share = _base(partition, posed, hedged or optimum, finite)
     aimed, aim, up_probability = base, base_aim, None
-    if finite and aim != EXPERT:
+    if probes and finite and aim != EXPERT:
         aimed, aim, up_probability = _probed(partition, posed, base, aim)
     moves = guards.clamp(aimed, posed.allowed)
     after = moves[-1].after_minor if moves else aimed

@@ -1,0 +1,1 @@
+"""Quotes: prices for what has no published price at hand."""

@@ -1,0 +1,463 @@
+"""L3, the full engine: quotes are posed, solved and led to a whole price as decisions are.
+
+The fold's own functions on a copy of its state, which is only read. What is supposed stands in the
+place of what is known while the problem is posed. No quote is a probe, and none is published.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from models.breaker import breaker
+from models.family import family_joint
+from models.fold.context import Request
+from models.fold.partition import PartitionState, subject_of
+from models.guards import gate, guards, limits
+from models.kernel.objective import Row
+from models.kernel.tile import Kernel
+from models.pricing import discounts
+from models.pricing.path import EXPERT, PricePath, price_path
+from models.pricing.pose import Posed
+from models.quotes import bulk, standing
+from models.quotes.standing import InForce, Known, Stamp
+from schemas.errors import InputError
+from schemas.events import rfc3339, time_ms
+from schemas.quotes import Quote, QuoteRequest
+from schemas.scopes import PlacedGuards
+from schemas.state import Stock
+
+TRIGGER = "quote"
+L3 = "L3"
+BELOW_RESERVATION = "below the reservation price: the units are worth more if they stay"
+
+
+class Wanted(NamedTuple):
+    """A quote that is asked for, the copy of its product's state, and its price in force."""
+
+    partition: PartitionState
+    request: QuoteRequest
+    in_force: InForce | None
+
+
+class Found(NamedTuple):
+    """A quote, what it rests on, and until when (event time)."""
+
+    quote: Quote
+    stamp: Stamp
+    until_ms: int
+
+
+class Open(NamedTuple):
+    """A quote that is to be reckoned."""
+
+    wanted: Wanted
+    known: Known
+    posed: Posed
+    allowed: guards.Feasible
+    stock_rows: tuple[Row, ...]  # of several at once: with the stock now, after one, after all
+
+
+Answer = Found | InputError
+
+
+def answers(kernel: Kernel, wanted: Sequence[Wanted]) -> list[Answer]:
+    """The full engine's answers, in order; what cannot be quoted comes with the reason.
+
+    All together in one run of the kernel, two more where several units are asked for, one more for
+    each partition in which a segment is: what does not fill a tile costs as much as a full one.
+    """
+    prepared = [_refusable(one) for one in wanted]
+    opened = [one for one in prepared if isinstance(one, Open)]
+    reckoned = iter(_reckoned(kernel, opened))
+    return [next(reckoned) if isinstance(one, Open) else one for one in prepared]
+
+
+def _refusable(wanted: Wanted) -> Open | Answer:
+    try:
+        return _prepared(wanted)
+    except InputError as refusal:
+        return refusal
+
+
+def _prepared(wanted: Wanted) -> Open | Found:
+    """A quote that is known already, or the problem that it poses. Raises InputError."""
+    partition, request, in_force = wanted
+    known = standing.known(partition, request.sku)
+    policy = partition.policy_of(known.entry)
+    held = standing.holding(partition, known, policy.breaker)
+    if held:
+        return last_good(wanted, known, held)
+    if request.quantity == 1 and not request.reckons and in_force is not None:
+        return _plain(wanted, known)
+    placed = _placed(partition, known, request)
+    posed = posed_with(partition, known, request)
+    allowed = posed.allowed
+    if placed is not None:
+        allowed = limits.allowed(partition, situation(posed), placed)
+    if posed.stock_units is not None and request.quantity > posed.stock_units:
+        raise InputError(
+            "beyond_stock",
+            f"{request.quantity} units were asked for; {posed.stock_units} can be sold.",
+            field="quantity", value=request.quantity, expected=f"1 to {posed.stock_units}",
+        )  # fmt: skip
+    rows: tuple[Row, ...] = ()
+    if request.quantity > 1 and posed.stock_units is not None:
+        row = posed.full
+        rows = tuple(bulk.with_stock(row, row.stock - sold) for sold in (0, 1, request.quantity))
+    return Open(wanted, known, posed, allowed, rows)
+
+
+def situation(posed: Posed) -> limits.Situation:
+    """A posed quote as its guards look at it."""
+    return limits.Situation(
+        posed.state, posed.entry, posed.full, posed.rivals, posed.bounded, posed.request.now_ms,
+        asked=posed.asked,
+    )  # fmt: skip
+
+
+def posed_with(partition: PartitionState, known: Known, request: QuoteRequest) -> Posed:
+    """The problem with what is supposed; of a family of several, with its partners.
+
+    Raises
+    ------
+    InputError : the product cannot be priced
+    """
+    sku, at_ms = request.sku, known.now_ms
+    state, entry = partition.skus[sku], partition.catalogue[sku]
+    asked = Request(
+        sku, TRIGGER, partition.manifest.position, at_ms, at_ms,
+        catalogue=partition.catalogue_breaker,
+    )  # fmt: skip
+    if request.stock_units is not None:
+        supposed = _supposed(state.stock, request.stock_units, at_ms)
+        partition.skus[sku] = replace(state, stock=supposed)
+    if request.unit_cost_minor is not None:
+        partition.catalogue[sku] = replace(entry, unit_cost_minor=request.unit_cost_minor)
+    try:
+        found = next(
+            found for one, found in family_joint.asked(partition, [asked]) if one.sku == sku
+        )
+    finally:
+        partition.skus[sku], partition.catalogue[sku] = state, entry
+    if isinstance(found, str):
+        raise InputError("not_priced", f"{sku} is not priced: {found}.", field="sku", value=sku)
+    return found
+
+
+def _supposed(known: Stock | None, units: int, at_ms: int) -> Stock:
+    """Stock with so many on hand; what is on its way stays."""
+    return Stock(units, 0, None, at_ms) if known is None else replace(known, on_hand=units)
+
+
+def _placed(
+    partition: PartitionState, known: Known, request: QuoteRequest
+) -> tuple[PlacedGuards, ...] | None:
+    """The guards of the places that are asked for; None for all. Raises InputError."""
+    if not request.is_placed:
+        return None
+    subject = subject_of(known.entry)
+    found = partition.document.guards_in(subject, request.market, request.channel)
+    if found:
+        return found
+    raise unknown_place(request)
+
+
+def unknown_place(request: QuoteRequest) -> InputError:
+    """The policy names no such market or channel."""
+    field = "market" if request.market is not None else "channel"
+    return InputError(
+        "unknown_place",
+        f"the policy names no place with market {request.market} and channel {request.channel}.",
+        field=field, value=getattr(request, field), expected="a market and channel of the policy",
+    )  # fmt: skip
+
+
+# -- what needs no reckoning
+
+
+def last_good(wanted: Wanted, known: Known, held: tuple[str, ...]) -> Found:
+    """The price in force, whatever was asked: what a breaker holds is not undercut.
+
+    Raises
+    ------
+    InputError : there is none
+    """
+    if wanted.in_force is None:
+        raise InputError(
+            "held", f"{wanted.request.sku} has no price in force, and is {held[0]}.",
+            field="sku", value=wanted.request.sku,
+        )  # fmt: skip
+    return _as_in_force(wanted, known, held)
+
+
+def _plain(wanted: Wanted, known: Known) -> Found:
+    """The price in force, less the discount that stands for the segment."""
+    segment = wanted.request.segment
+    found = _as_in_force(wanted, known, ())
+    if segment is None:
+        return found
+    offers = wanted.partition.offers.get(wanted.request.sku)
+    offer = None if offers is None else offers.standing.get(segment)
+    price_minor = found.quote.price_minor
+    if offer is None or known.now_ms >= offer.until_ms or offer.list_price_minor != price_minor:
+        return found._replace(quote=replace(found.quote, flags=(no_discount(segment),)))
+    policy = wanted.partition.policy_of(known.entry)
+    quote = replace(
+        found.quote,
+        price_minor=price_minor - offer.amount_minor,
+        discount_minor=offer.amount_minor,
+        disclosure=policy.discounts.disclosure,
+        valid_until=rfc3339(min(found.until_ms, offer.until_ms)),
+    )
+    return found._replace(quote=quote, until_ms=min(found.until_ms, offer.until_ms))
+
+
+def no_discount(segment: str) -> str:
+    """The flag that says so."""
+    return f"no discount for segment {segment}"
+
+
+def _as_in_force(wanted: Wanted, known: Known, flags: tuple[str, ...]) -> Found:
+    price = wanted.in_force
+    assert price is not None  # the caller has looked
+    policy = wanted.partition.policy_of(known.entry)
+    until_ms = standing.good_until_ms(wanted.partition, known, policy.breaker)
+    if price.valid_until is not None:
+        until_ms = max(time_ms(datetime.fromisoformat(price.valid_until)), known.now_ms)
+    quote = quoted(wanted, known, price.price_minor, until_ms, flags=flags)
+    return Found(replace(quote, valid_until=price.valid_until), _stamp(wanted), until_ms)
+
+
+def quoted(
+    wanted: Wanted,
+    known: Known,
+    price_minor: int,
+    until_ms: int,
+    *,
+    guards: tuple[str, ...] = (),
+    flags: tuple[str, ...] = (),
+    reservation_minor: float | None = None,
+) -> Quote:
+    """The quote of a price by the full engine."""
+    price = wanted.in_force
+    return Quote(
+        sku=wanted.request.sku,
+        price_minor=price_minor,
+        currency=known.entry.currency,
+        quantity=wanted.request.quantity,
+        tier=L3,
+        source=L3,
+        error_bound=0.0,
+        version=known.state.version,
+        price_id=None if price is None else price.price_id,
+        list_price_minor=None if price is None else price.price_minor,
+        as_of=rfc3339(known.now_ms),
+        valid_until=rfc3339(until_ms),
+        guards=guards,
+        flags=flags,
+        reservation_minor=reservation_minor,
+    )
+
+
+def _stamp(wanted: Wanted) -> Stamp:
+    found = standing.stamp_of(wanted.partition, wanted.request.sku)
+    assert found is not None  # it was known
+    return found
+
+
+# -- what does
+
+
+class _Path(NamedTuple):
+    """Where a quote's path led, before the guards, and what one unit costs."""
+
+    path: PricePath
+    aim_minor: float
+    of_one: "Whole"
+
+
+def _reckoned(kernel: Kernel, opened: list[Open]) -> list[Answer]:
+    paths = _paths(kernel, opened)
+    worths = _worths(kernel, opened, paths)
+    rows = [
+        bulk.with_worth(one.posed.frictionless, worth)
+        for one, found in zip(opened, worths, strict=True)
+        for worth in found or ()
+    ]
+    best = iter(kernel.solve(rows))
+    wishes = _wishes(kernel, opened)
+    found: list[Answer] = []
+    for one, path, worth, wished in zip(opened, paths, worths, wishes, strict=True):
+        ratio = 1.0
+        if worth is not None:
+            of_one, of_many = next(best), next(best)
+            if of_one.finite and of_many.finite:
+                ratio = of_many.price / of_one.price
+        try:
+            answer = _settled(one, path, ratio, None if worth is None else worth[1])
+            found.append(_discounted(one, path.path, answer, wished))
+        except InputError as refusal:
+            found.append(refusal)
+    return found
+
+
+def _paths(kernel: Kernel, opened: list[Open]) -> list[_Path]:
+    solved = iter(
+        kernel.solve(
+            [
+                row
+                for one in opened
+                for row in (one.posed.frictionless, one.posed.full, *one.posed.cases)
+            ]
+        )
+    )
+    paths = []
+    for one in opened:
+        frictionless, full = next(solved), next(solved)
+        cases = [next(solved) for _ in one.posed.cases]
+        partition, request, in_force = one.wanted
+        path = price_path(partition, one.posed, frictionless, full, cases, probes=False)
+        aim = path.base_minor
+        if in_force is not None and not request.reckons:
+            aim = float(in_force.price_minor)
+        rounding = guards.rounding_of(one.posed.policy.guards)
+        paths.append(_Path(path, aim, whole(aim, one.allowed, rounding)))
+    return paths
+
+
+def _worths(
+    kernel: Kernel, opened: list[Open], paths: list[_Path]
+) -> list[tuple[float, float] | None]:
+    """omega of one unit and of all; None where stock is unlimited, or nothing is finite."""
+    rows = [row for one in opened for row in one.stock_rows]
+    prices = [
+        [path.of_one.price_minor / one.posed.reference_minor]
+        for one, path in zip(opened, paths, strict=True)
+        for _ in one.stock_rows
+    ]
+    evaluated = iter(kernel.evaluate(rows, prices))
+    worths: list[tuple[float, float] | None] = []
+    for one in opened:
+        found = [next(evaluated) for _ in one.stock_rows]
+        if not found or not all(at.finite for at in found):
+            worths.append(None)
+            continue
+        now, after_one, after_all = found
+        quantity = one.wanted.request.quantity
+        worths.append(
+            (
+                bulk.worth_per_unit(now, after_one, 1),
+                bulk.worth_per_unit(now, after_all, quantity),
+            )
+        )
+    return worths
+
+
+def _settled(one: Open, path: _Path, ratio: float, worth: float | None) -> Found:
+    """Guards and rounding on the way to a whole price. Raises InputError."""
+    wanted, known, posed, allowed, _ = one
+    if not path.path.finite:
+        return last_good(wanted, known, (f"{standing.HELD}the objective is not finite",))
+    request, rounding = wanted.request, guards.rounding_of(posed.policy.guards)
+    price_minor, moved, flags = whole(path.aim_minor * ratio, allowed, rounding)
+    reservation = None
+    if request.quantity > 1:
+        lowest = bulk.reservation(posed.full, worth or 0.0)
+        reservation = None if lowest is None else lowest * posed.reference_minor
+    if not request.reckons:
+        stopped = _gate(one, price_minor)
+        if stopped:
+            return last_good(wanted, known, stopped)
+    until_ms = standing.good_until_ms(wanted.partition, known, posed.policy.breaker)
+    if request.quantity > 1 and posed.stock_units is None:
+        flags += ("stock is unlimited: the quantity moves nothing",)
+    if reservation is not None and price_minor < reservation:
+        flags += (BELOW_RESERVATION,)
+    quote = quoted(
+        wanted, known, price_minor, until_ms,
+        guards=moved, flags=flags, reservation_minor=reservation,
+    )  # fmt: skip
+    return Found(quote, _stamp(wanted), until_ms)
+
+
+class Whole(NamedTuple):
+    """A whole price, the guards that moved it there, and flags of the rules that gave way."""
+
+    price_minor: int
+    moved: tuple[str, ...]
+    gave_way: tuple[str, ...]
+
+
+def whole(aim_minor: float, allowed: guards.Feasible, rounding: guards.Rounding) -> Whole:
+    """The whole price of an aim inside the guards.
+
+    An aim that is allowed as it is (the price in force) stays, whatever its ending.
+    """
+    price_minor, moves = int(aim_minor), tuple[guards.Move, ...]()
+    if price_minor != aim_minor or guards.violations(price_minor, allowed, rounding.tick_minor):
+        moves = guards.clamp(aim_minor, allowed)
+        after = moves[-1].after_minor if moves else aim_minor
+        price_minor = guards.round_price(after, allowed, rounding)
+    ending = () if guards.ends_well(price_minor, rounding) else ("ending",)
+    return Whole(
+        price_minor,
+        tuple(move.guard for move in moves),
+        tuple(f"gave way: {name}" for name in (*allowed.gave_way, *ending)),
+    )
+
+
+def _gate(one: Open, price_minor: int) -> tuple[str, ...]:
+    """What the publisher gate says of a price that could be sold at now."""
+    partition, posed = one.wanted.partition, one.posed
+    found = gate.check(
+        partition.gates.get(posed.state.sku), price_minor, posed.entry.currency,
+        partition.gate_rules, partition.gates, posed.request.clock_ms, posed.request.now_ms,
+        partition.policy.emergency_caps,
+    )  # fmt: skip
+    return tuple(f"{standing.HELD}{reason}" for reason in found)
+
+
+# -- segments
+
+
+def _wishes(kernel: Kernel, opened: list[Open]) -> list[tuple[discounts.Wish, ...]]:
+    """The segments' best prices, for the quotes that ask for a segment."""
+    by_partition: dict[int, list[int]] = {}
+    for place, one in enumerate(opened):
+        if one.wanted.request.segment is not None:
+            by_partition.setdefault(one.wanted.partition.manifest.partition, []).append(place)
+    found: list[tuple[discounts.Wish, ...]] = [()] * len(opened)
+    for places in by_partition.values():
+        partition = opened[places[0]].wanted.partition
+        wished = discounts.wishes(partition, kernel, [opened[place].posed for place in places])
+        for place, wishes in zip(places, wished, strict=True):
+            found[place] = wishes
+    return found
+
+
+def _discounted(
+    one: Open, path: PricePath, found: Found, wishes: tuple[discounts.Wish, ...]
+) -> Found:
+    """The segment's discount off a quote that was reckoned, where one may be given at all."""
+    quote, segment = found.quote, one.wanted.request.segment
+    if segment is None or any(flag.startswith(standing.HELD) for flag in quote.flags):
+        return found
+    wish = next((wish for wish in wishes if wish.segment == segment), None)
+    price_minor = None
+    if wish is not None and path.aim != EXPERT and one.posed.breaker.state == breaker.CLOSED:
+        at_quote = replace(one.posed.state, published_minor=quote.price_minor)
+        posed = one.posed._replace(state=at_quote, allowed=one.allowed)
+        price_minor = discounts.discounted_minor(one.posed.policy, posed, wish)
+    if price_minor is None:
+        flags = (*quote.flags, no_discount(segment))
+        return found._replace(quote=replace(quote, flags=flags))
+    return found._replace(
+        quote=replace(
+            quote,
+            price_minor=price_minor,
+            discount_minor=quote.price_minor - price_minor,
+            disclosure=one.posed.policy.discounts.disclosure,
+        )
+    )

@@ -1,0 +1,1 @@
+"""Tiered quotes: remembered, by the light model, by the full engine."""

@@ -1,0 +1,177 @@
+"""Tiered quotes: L1 remembers, L2 reckons from what is kept warm, L3 is the full engine.
+
+Each tier that has no answer, or not in time, passes the question on; each answer fills the tiers
+above it, with what it rests on. ``docs/quotes.md``.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from models.quotes import warm
+from models.quotes.full import Found
+from models.quotes.heat import Heat
+from models.quotes.standing import Stamp, kill_switch, unknown_sku
+from models.quotes.warm import Kept, Predict
+from schemas.errors import ServiceError
+from schemas.quotes import Quote, QuoteRequest
+from streams.quotes.full_engine import FullEngine
+from streams.quotes.hot import L1, HotQuotes, Remembered
+from streams.quotes.replica import Replica
+
+HOT_QUOTES_MAX = 50_000
+HEAT_HALF_LIFE_S = 3_600.0
+HEAT_PRODUCTS_MAX = 200_000
+WARM_QUOTES_MIN = 1.5  # remembered quotes of a product that is worth keeping warm: its second
+FULL_TIMEOUT_S = 5.0
+PASSED = "L2: "  # in a flag: why it passed the question on
+
+
+class WarmStore(Protocol):
+    """Where warm products are kept. None: it has no such product, or is away (``why_not``)."""
+
+    why_not: str | None
+
+    async def get(self, sku: str) -> Kept | None: ...
+
+
+class Meter(Protocol):
+    """Told of every quote that was answered: by which tier, and how long it took."""
+
+    def answered(self, tier: str, seconds: float) -> None: ...
+
+
+class LightModel(Protocol):
+    """The light model; ``why_not``: why there is none to ask."""
+
+    why_not: str | None
+
+    @property
+    def predict(self) -> Predict: ...
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def answered(self, tier: str, seconds: float) -> None:
+        """Forget it."""
+
+
+def _running() -> str | None:
+    return None
+
+
+class TieredQuotes:
+    """Answers quotes. One event loop, one owner; what it is made of is started by its maker.
+
+    Parameters
+    ----------
+    store : warm products; without it L2 passes everything on
+    model : the light model; without it L2 answers only what needs no search
+    switch : why the kill switch is thrown, as who follows ``controls`` knows it; None: it is not
+    clock_ms : wall clock, for heat
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        full: FullEngine,
+        *,
+        store: WarmStore | None = None,
+        model: LightModel | None = None,
+        meter: Meter | None = None,
+        switch: Callable[[], str | None] = _running,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        quotes_max: int = HOT_QUOTES_MAX,
+    ) -> None:
+        self._replica, self._full = replica, full
+        self._store, self._model = store, model
+        self._meter: Meter = meter or NoMeter()
+        self._switch, self._clock_ms = switch, clock_ms
+        self.heat = Heat(HEAT_HALF_LIFE_S, HEAT_PRODUCTS_MAX)
+        self.hot = HotQuotes(quotes_max, self.heat)
+
+    async def quote(self, request: QuoteRequest) -> Quote:
+        """Answer one quote.
+
+        Raises
+        ------
+        InputError : what was asked for can't be quoted: see `schemas.errors`, and the code
+        ServiceError : not ready, overloaded, or the engine took too long
+        """
+        started = time.perf_counter()
+        answer = await self._answered(request)
+        self._meter.answered(answer.tier, time.perf_counter() - started)
+        return answer
+
+    async def _answered(self, request: QuoteRequest) -> Quote:
+        self._replica.check()
+        switch = self._switch()
+        if switch is not None:
+            raise kill_switch(switch)
+        glance = self._replica.stamp_of(request.sku)
+        if glance is None:
+            raise unknown_sku(request.sku)
+        stamp, now_ms = glance
+        self.heat.count(request.sku, self._clock_ms())
+        hot = self.hot.get(request, stamp, now_ms)
+        if hot is not None:
+            return hot
+        found, why_not = await self._warm(request, stamp, now_ms)
+        if found is None:
+            found = await self._by_full_engine(request, why_not)
+        self._remember(request, found)
+        return found.quote
+
+    async def _warm(
+        self, request: QuoteRequest, stamp: Stamp, now_ms: int
+    ) -> tuple[Remembered | None, str | None]:
+        """L2's answer; or None, with why it has none where that is more than a cold product."""
+        if self._store is None:
+            return None, None
+        kept = await self._store.get(request.sku)
+        if kept is None:
+            return None, self._store.why_not
+        if kept.product.stamp != stamp or now_ms >= kept.product.until_ms:
+            return None, None
+        if request.supposes and (self._model is None or self._model.why_not is not None):
+            return None, "no light model" if self._model is None else self._model.why_not
+        found = warm.answer(kept, request, now_ms, self._predict)
+        if isinstance(found, str):
+            return None, None
+        return Remembered(found.quote, kept.product.stamp, found.until_ms), None
+
+    @property
+    def _predict(self) -> Predict:
+        return _passes if self._model is None else self._model.predict
+
+    async def _by_full_engine(self, request: QuoteRequest, why_not: str | None) -> Remembered:
+        keep_warm = self._store is not None and (
+            self.heat.quotes(request.sku, self._clock_ms()) >= WARM_QUOTES_MIN
+        )
+        asked = self._full.ask(request, keep_warm=keep_warm)
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(asked), FULL_TIMEOUT_S)
+        except TimeoutError:
+            raise ServiceError(
+                "too_slow", f"the engine did not answer within {FULL_TIMEOUT_S:g} s.",
+                fix="Ask again later; if it lasts, add a gateway.",
+            ) from None  # fmt: skip
+        if not isinstance(found, Found):
+            raise found
+        quote = found.quote
+        if why_not is not None:
+            quote = replace(quote, flags=(*quote.flags, f"{PASSED}{why_not}"))
+        return Remembered(quote, found.stamp, found.until_ms)
+
+    def _remember(self, request: QuoteRequest, found: Remembered) -> None:
+        flags = tuple(flag for flag in found.quote.flags if not flag.startswith(PASSED))
+        quote = replace(found.quote, tier=L1, flags=flags)
+        self.hot.put(request, found._replace(quote=quote))
+
+
+def _passes(row: object) -> None:
+    return None
