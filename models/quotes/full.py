@@ -5,7 +5,6 @@ place of what is known while the problem is posed. No quote is a probe, and none
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -21,9 +20,8 @@ from models.pricing import discounts
 from models.pricing.path import EXPERT, PricePath, price_path
 from models.pricing.pose import Posed
 from models.quotes import bulk, standing
-from models.quotes.standing import InForce, Known, Stamp
+from models.quotes.standing import Basis, InForce, Stamp
 from schemas.errors import InputError
-from schemas.events import rfc3339, time_ms
 from schemas.quotes import Quote, QuoteRequest
 from schemas.scopes import PlacedGuards
 from schemas.state import Stock
@@ -42,18 +40,18 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A quote, what it rests on, and until when (event time)."""
+    """A quote, until when it holds (event time), and what it rests on."""
 
     quote: Quote
-    stamp: Stamp
     until_ms: int
+    stamp: Stamp
 
 
 class Open(NamedTuple):
     """A quote that is to be reckoned."""
 
     wanted: Wanted
-    known: Known
+    basis: Basis
     posed: Posed
     allowed: guards.Feasible
     stock_rows: tuple[Row, ...]  # of several at once: with the stock now, after one, after all
@@ -84,15 +82,11 @@ def _refusable(wanted: Wanted) -> Open | Answer:
 def _prepared(wanted: Wanted) -> Open | Found:
     """A quote that is known already, or the problem that it poses. Raises InputError."""
     partition, request, in_force = wanted
-    known = standing.known(partition, request.sku)
-    policy = partition.policy_of(known.entry)
-    held = standing.holding(partition, known, policy.breaker)
-    if held:
-        return last_good(wanted, known, held)
-    if request.quantity == 1 and not request.reckons and in_force is not None:
-        return _plain(wanted, known)
-    placed = _placed(partition, known, request)
-    posed = posed_with(partition, known, request)
+    basis = standing.basis_of(partition, request.sku, in_force)
+    if standing.needs_no_reckoning(basis, request):
+        return Found(*standing.in_force_quote(basis, request, L3), basis.stamp)
+    placed = _placed(partition, request)
+    posed = posed_with(partition, request)
     allowed = posed.allowed
     if placed is not None:
         allowed = limits.allowed(partition, situation(posed), placed)
@@ -106,7 +100,7 @@ def _prepared(wanted: Wanted) -> Open | Found:
     if request.quantity > 1 and posed.stock_units is not None:
         row = posed.full
         rows = tuple(bulk.with_stock(row, row.stock - sold) for sold in (0, 1, request.quantity))
-    return Open(wanted, known, posed, allowed, rows)
+    return Open(wanted, basis, posed, allowed, rows)
 
 
 def situation(posed: Posed) -> limits.Situation:
@@ -117,15 +111,16 @@ def situation(posed: Posed) -> limits.Situation:
     )  # fmt: skip
 
 
-def posed_with(partition: PartitionState, known: Known, request: QuoteRequest) -> Posed:
+def posed_with(partition: PartitionState, request: QuoteRequest) -> Posed:
     """The problem with what is supposed; of a family of several, with its partners.
 
     Raises
     ------
     InputError : the product cannot be priced
     """
-    sku, at_ms = request.sku, known.now_ms
+    sku = request.sku
     state, entry = partition.skus[sku], partition.catalogue[sku]
+    at_ms = standing.now_ms(partition, state)
     asked = Request(
         sku, TRIGGER, partition.manifest.position, at_ms, at_ms,
         catalogue=partition.catalogue_breaker,
@@ -151,13 +146,11 @@ def _supposed(known: Stock | None, units: int, at_ms: int) -> Stock:
     return Stock(units, 0, None, at_ms) if known is None else replace(known, on_hand=units)
 
 
-def _placed(
-    partition: PartitionState, known: Known, request: QuoteRequest
-) -> tuple[PlacedGuards, ...] | None:
+def _placed(partition: PartitionState, request: QuoteRequest) -> tuple[PlacedGuards, ...] | None:
     """The guards of the places that are asked for; None for all. Raises InputError."""
     if not request.is_placed:
         return None
-    subject = subject_of(known.entry)
+    subject = subject_of(partition.catalogue[request.sku])
     found = partition.document.guards_in(subject, request.market, request.channel)
     if found:
         return found
@@ -174,100 +167,7 @@ def unknown_place(request: QuoteRequest) -> InputError:
     )  # fmt: skip
 
 
-# -- what needs no reckoning
-
-
-def last_good(wanted: Wanted, known: Known, held: tuple[str, ...]) -> Found:
-    """The price in force, whatever was asked: what a breaker holds is not undercut.
-
-    Raises
-    ------
-    InputError : there is none
-    """
-    if wanted.in_force is None:
-        raise InputError(
-            "held", f"{wanted.request.sku} has no price in force, and is {held[0]}.",
-            field="sku", value=wanted.request.sku,
-        )  # fmt: skip
-    return _as_in_force(wanted, known, held)
-
-
-def _plain(wanted: Wanted, known: Known) -> Found:
-    """The price in force, less the discount that stands for the segment."""
-    segment = wanted.request.segment
-    found = _as_in_force(wanted, known, ())
-    if segment is None:
-        return found
-    offers = wanted.partition.offers.get(wanted.request.sku)
-    offer = None if offers is None else offers.standing.get(segment)
-    price_minor = found.quote.price_minor
-    if offer is None or known.now_ms >= offer.until_ms or offer.list_price_minor != price_minor:
-        return found._replace(quote=replace(found.quote, flags=(no_discount(segment),)))
-    policy = wanted.partition.policy_of(known.entry)
-    quote = replace(
-        found.quote,
-        price_minor=price_minor - offer.amount_minor,
-        discount_minor=offer.amount_minor,
-        disclosure=policy.discounts.disclosure,
-        valid_until=rfc3339(min(found.until_ms, offer.until_ms)),
-    )
-    return found._replace(quote=quote, until_ms=min(found.until_ms, offer.until_ms))
-
-
-def no_discount(segment: str) -> str:
-    """The flag that says so."""
-    return f"no discount for segment {segment}"
-
-
-def _as_in_force(wanted: Wanted, known: Known, flags: tuple[str, ...]) -> Found:
-    price = wanted.in_force
-    assert price is not None  # the caller has looked
-    policy = wanted.partition.policy_of(known.entry)
-    until_ms = standing.good_until_ms(wanted.partition, known, policy.breaker)
-    if price.valid_until is not None:
-        until_ms = max(time_ms(datetime.fromisoformat(price.valid_until)), known.now_ms)
-    quote = quoted(wanted, known, price.price_minor, until_ms, flags=flags)
-    return Found(replace(quote, valid_until=price.valid_until), _stamp(wanted), until_ms)
-
-
-def quoted(
-    wanted: Wanted,
-    known: Known,
-    price_minor: int,
-    until_ms: int,
-    *,
-    guards: tuple[str, ...] = (),
-    flags: tuple[str, ...] = (),
-    reservation_minor: float | None = None,
-) -> Quote:
-    """The quote of a price by the full engine."""
-    price = wanted.in_force
-    return Quote(
-        sku=wanted.request.sku,
-        price_minor=price_minor,
-        currency=known.entry.currency,
-        quantity=wanted.request.quantity,
-        tier=L3,
-        source=L3,
-        error_bound=0.0,
-        version=known.state.version,
-        price_id=None if price is None else price.price_id,
-        list_price_minor=None if price is None else price.price_minor,
-        as_of=rfc3339(known.now_ms),
-        valid_until=rfc3339(until_ms),
-        guards=guards,
-        flags=flags,
-        reservation_minor=reservation_minor,
-    )
-
-
-def _stamp(wanted: Wanted) -> Stamp:
-    found = standing.stamp_of(wanted.partition, wanted.request.sku)
-    assert found is not None  # it was known
-    return found
-
-
-# -- what does
+# -- reckoning
 
 
 class _Path(NamedTuple):
@@ -357,9 +257,9 @@ def _worths(
 
 def _settled(one: Open, path: _Path, ratio: float, worth: float | None) -> Found:
     """Guards and rounding on the way to a whole price. Raises InputError."""
-    wanted, known, posed, allowed, _ = one
+    wanted, basis, posed, allowed, _ = one
     if not path.path.finite:
-        return last_good(wanted, known, (f"{standing.HELD}the objective is not finite",))
+        return _last_good(one, ("held: the objective is not finite",))
     request, rounding = wanted.request, guards.rounding_of(posed.policy.guards)
     price_minor, moved, flags = whole(path.aim_minor * ratio, allowed, rounding)
     reservation = None
@@ -369,17 +269,22 @@ def _settled(one: Open, path: _Path, ratio: float, worth: float | None) -> Found
     if not request.reckons:
         stopped = _gate(one, price_minor)
         if stopped:
-            return last_good(wanted, known, stopped)
-    until_ms = standing.good_until_ms(wanted.partition, known, posed.policy.breaker)
+            return _last_good(one, stopped)
     if request.quantity > 1 and posed.stock_units is None:
         flags += ("stock is unlimited: the quantity moves nothing",)
     if reservation is not None and price_minor < reservation:
         flags += (BELOW_RESERVATION,)
-    quote = quoted(
-        wanted, known, price_minor, until_ms,
+    quote = standing.quoted(
+        basis, request, L3, price_minor,
         guards=moved, flags=flags, reservation_minor=reservation,
     )  # fmt: skip
-    return Found(quote, _stamp(wanted), until_ms)
+    return Found(quote, basis.until_ms, basis.stamp)
+
+
+def _last_good(one: Open, held: tuple[str, ...]) -> Found:
+    """The price in force instead of one that may not be quoted. Raises InputError."""
+    basis = replace(one.basis, held=held)
+    return Found(*standing.in_force_quote(basis, one.wanted.request, L3), basis.stamp)
 
 
 class Whole(NamedTuple):
@@ -451,7 +356,7 @@ def _discounted(
         posed = one.posed._replace(state=at_quote, allowed=one.allowed)
         price_minor = discounts.discounted_minor(one.posed.policy, posed, wish)
     if price_minor is None:
-        flags = (*quote.flags, no_discount(segment))
+        flags = (*quote.flags, standing.no_discount(segment))
         return found._replace(quote=replace(quote, flags=flags))
     return found._replace(
         quote=replace(

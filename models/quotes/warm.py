@@ -7,12 +7,10 @@ objective is highest, and guards and rounding are applied to it by the fold's ow
 
 import hashlib
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from models.fold.partition import PartitionState, subject_of
 from models.guards import guards, limits, resale_trial
@@ -23,13 +21,12 @@ from models.pricing.path import expert_price_minor, is_unproven, price_path
 from models.pricing.pose import SEARCH_HIGH, Posed
 from models.prior import coldstart
 from models.quotes import standing
-from models.quotes.full import Wanted, no_discount, posed_with, situation, unknown_place, whole
-from models.quotes.standing import InForce, Known, Stamp
+from models.quotes.full import Wanted, posed_with, situation, unknown_place, whole
+from models.quotes.standing import Basis, Timed
 from schemas.errors import InputError
-from schemas.events import rfc3339, time_ms
-from schemas.quotes import Quote, QuoteRequest
+from schemas.quotes import QuoteRequest
 from schemas.scopes import Place, PlacedGuards
-from schemas.state import Offer
+from schemas.state import CatalogueEntry
 
 L2 = "L2"
 SHA_DIGITS = 16
@@ -57,17 +54,9 @@ class Problem(Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class WarmProduct(Struct, frozen=True, array_like=True, kw_only=True):
-    """What is kept of a product, as of a cut of the state; ``places`` names its guards."""
+    """What is kept of a product; ``places`` names its guards, ``problem`` is null where held."""
 
-    sku: str
-    stamp: Stamp
-    in_force: InForce | None
-    currency: str
-    as_of_ms: int
-    until_ms: int
-    held: tuple[str, ...]
-    offers: dict[str, Offer]
-    disclosure: str | None
+    basis: Basis
     places: str
     problem: Problem | None
 
@@ -104,15 +93,15 @@ def places_id(places: Places) -> str:
 
 def products(kernel: Kernel, wanted: Sequence[Wanted]) -> list[Kept]:
     """What to keep of products; one that can't be quoted is left out."""
-    posed: list[tuple[Wanted, Known, Posed | None]] = []
-    for one in wanted:
+    posed: list[tuple[PartitionState, Basis, Posed | None]] = []
+    for partition, request, in_force in wanted:
         try:
-            known = standing.known(one.partition, one.request.sku)
-            held = _holding(one.partition, known)
-            plain = QuoteRequest(sku=one.request.sku)
-            posed.append((one, known, None if held else posed_with(one.partition, known, plain)))
+            basis = standing.basis_of(partition, request.sku, in_force)
+            plain = QuoteRequest(sku=request.sku)
+            found = None if basis.held else posed_with(partition, plain)
         except InputError:
             continue
+        posed.append((partition, basis, found))
     rows = [
         row
         for *_, found in posed
@@ -121,49 +110,25 @@ def products(kernel: Kernel, wanted: Sequence[Wanted]) -> list[Kept]:
     ]
     solved = iter(kernel.solve(rows))
     kept = []
-    for one, known, found in posed:
+    for partition, basis, found in posed:
         problem: Problem | None = None
         if found is not None:
             frictionless, full = next(solved), next(solved)
             cases = [next(solved) for _ in found.cases]
-            path = price_path(one.partition, found, frictionless, full, cases, probes=False)
+            path = price_path(partition, found, frictionless, full, cases, probes=False)
             if not path.finite:
                 continue
-            problem = _problem(one.partition, found, path.base_minor)
-        kept.append(_kept(one, known, problem))
+            problem = _problem(partition, found, path.base_minor)
+        places = _places(partition, partition.catalogue[basis.sku])
+        kept.append(
+            Kept(WarmProduct(basis=basis, places=places_id(places), problem=problem), places)
+        )
     return kept
 
 
-def _holding(partition: PartitionState, known: Known) -> tuple[str, ...]:
-    return standing.holding(partition, known, partition.policy_of(known.entry).breaker)
-
-
-def _kept(one: Wanted, known: Known, problem: Problem | None) -> Kept:
-    partition, sku = one.partition, one.request.sku
-    policy = partition.policy_of(known.entry)
-    places = _places(partition, known)
-    stamp = standing.stamp_of(partition, sku)
-    assert stamp is not None  # it is known
-    offers = partition.offers.get(sku)
-    product = WarmProduct(
-        sku=sku,
-        stamp=stamp,
-        in_force=one.in_force,
-        currency=known.entry.currency,
-        as_of_ms=known.now_ms,
-        until_ms=standing.good_until_ms(partition, known, policy.breaker),
-        held=_holding(partition, known),
-        offers={} if offers is None else offers.standing,
-        disclosure=policy.discounts.disclosure,
-        places=places_id(places),
-        problem=problem,
-    )
-    return Kept(product, places)
-
-
-def _places(partition: PartitionState, known: Known) -> Places:
+def _places(partition: PartitionState, entry: CatalogueEntry) -> Places:
     """Each place with its guards, also those that are the same as others'."""
-    base, subject = partition.document.base, subject_of(known.entry)
+    base, subject = partition.document.base, subject_of(entry)
     return Places(
         tuple(
             PlacedGuards(
@@ -221,25 +186,14 @@ def _only_full(partition: PartitionState, posed: Posed) -> str | None:
 # -- answering
 
 
-class Warm(NamedTuple):
-    """A quote from what was kept, and until when it holds (event time)."""
-
-    quote: Quote
-    until_ms: int
-
-
-def answer(kept: Kept, request: QuoteRequest, now_ms: int, predict: Predict) -> Warm | str:
-    """The quote, or why only the full engine can give it.
-
-    Raises
-    ------
-    InputError : it would refuse, too
-    """
-    product = kept.product
-    if product.held or (request.quantity == 1 and not request.reckons):
-        return _in_force(product, request)
-    problem = product.problem
-    if problem is None or request.quantity > 1:
+def answer(kept: Kept, request: QuoteRequest, predict: Predict) -> Timed | str:
+    """The quote, or why only the full engine can give it. Raises InputError as that does."""
+    basis, problem = kept.product.basis, kept.product.problem
+    if standing.needs_no_reckoning(basis, request):
+        return standing.in_force_quote(basis, request, L2)
+    if problem is None:
+        return "no price is in force"
+    if request.quantity > 1:
         return "several units at once"
     if request.segment is not None:
         return "a segment's price is to be reckoned"
@@ -259,8 +213,9 @@ def answer(kept: Kept, request: QuoteRequest, now_ms: int, predict: Predict) -> 
     placed = _in_places(kept.places, request)
     bounds = guards.placed_bounds(inputs, placed)
     allowed = guards.feasible(bounds, placed[0].guards.tick_minor)
-    quote = _quote(product, request, bound, *whole(aim_minor, allowed, problem.rounding))
-    return Warm(quote, product.until_ms)
+    price_minor, moved, flags = whole(aim_minor, allowed, problem.rounding)
+    quote = standing.quoted(basis, request, L2, price_minor, bound=bound, guards=moved, flags=flags)
+    return Timed(quote, basis.until_ms)
 
 
 def supposed(row: Row, problem: Problem, request: QuoteRequest) -> Row:
@@ -320,60 +275,3 @@ def _in_places(places: Places, request: QuoteRequest) -> tuple[PlacedGuards, ...
     if not found:
         raise unknown_place(request)
     return tuple(found)
-
-
-def _in_force(product: WarmProduct, request: QuoteRequest) -> Warm | str:
-    """The price in force, less the segment's standing discount; held: the last good price."""
-    price = product.in_force
-    if price is None:
-        return "no price is in force"
-    until_ms = product.until_ms
-    if price.valid_until is not None:
-        until_ms = max(time_ms(datetime.fromisoformat(price.valid_until)), product.as_of_ms)
-    quote = _quote(product, request, 0.0, price.price_minor, (), product.held)
-    quote = replace(quote, valid_until=price.valid_until)
-    if request.segment is None or product.held:
-        return Warm(quote, until_ms)
-    offer = product.offers.get(request.segment)
-    if (
-        offer is None
-        or product.as_of_ms >= offer.until_ms
-        or offer.list_price_minor != price.price_minor
-    ):
-        return Warm(replace(quote, flags=(no_discount(request.segment),)), until_ms)
-    until_ms = min(until_ms, offer.until_ms)
-    quote = replace(
-        quote,
-        price_minor=price.price_minor - offer.amount_minor,
-        discount_minor=offer.amount_minor,
-        disclosure=product.disclosure,
-        valid_until=rfc3339(until_ms),
-    )
-    return Warm(quote, until_ms)
-
-
-def _quote(
-    product: WarmProduct,
-    request: QuoteRequest,
-    bound: float,
-    price_minor: int,
-    moved: tuple[str, ...],
-    flags: tuple[str, ...],
-) -> Quote:
-    price = product.in_force
-    return Quote(
-        sku=product.sku,
-        price_minor=price_minor,
-        currency=product.currency,
-        quantity=request.quantity,
-        tier=L2,
-        source=L2,
-        error_bound=bound,
-        version=product.stamp.version,
-        price_id=None if price is None else price.price_id,
-        list_price_minor=None if price is None else price.price_minor,
-        as_of=rfc3339(product.as_of_ms),
-        valid_until=rfc3339(product.until_ms),
-        guards=moved,
-        flags=flags,
-    )

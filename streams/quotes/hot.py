@@ -11,11 +11,11 @@ L1 = "L1"
 
 
 class Remembered(NamedTuple):
-    """A quote, what it rests on, and until when it holds (event time)."""
+    """A quote, until when it holds (event time), and what it rests on."""
 
     quote: Quote
-    stamp: Stamp
     until_ms: int
+    stamp: Stamp
 
 
 class HotQuotes:

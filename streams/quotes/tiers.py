@@ -135,14 +135,14 @@ class TieredQuotes:
         kept = await self._store.get(request.sku)
         if kept is None:
             return None, self._store.why_not
-        if kept.product.stamp != stamp or now_ms >= kept.product.until_ms:
+        if kept.product.basis.stamp != stamp or now_ms >= kept.product.basis.until_ms:
             return None, None
         if request.supposes and (self._model is None or self._model.why_not is not None):
             return None, "no light model" if self._model is None else self._model.why_not
-        found = warm.answer(kept, request, now_ms, self._predict)
+        found = warm.answer(kept, request, self._predict)
         if isinstance(found, str):
             return None, None
-        return Remembered(found.quote, kept.product.stamp, found.until_ms), None
+        return Remembered(*found, kept.product.basis.stamp), None
 
     @property
     def _predict(self) -> Predict:
@@ -165,7 +165,7 @@ class TieredQuotes:
         quote = found.quote
         if why_not is not None:
             quote = replace(quote, flags=(*quote.flags, f"{PASSED}{why_not}"))
-        return Remembered(quote, found.stamp, found.until_ms)
+        return Remembered(quote, found.until_ms, found.stamp)
 
     def _remember(self, request: QuoteRequest, found: Remembered) -> None:
         flags = tuple(flag for flag in found.quote.flags if not flag.startswith(PASSED))

@@ -12,10 +12,10 @@ from models.fold.partition import PartitionState
 from models.fold.replica import take_cut
 from models.kernel.objective import Row
 from models.kernel.tile import Kernel
-from models.quotes import standing, warm
+from models.quotes import warm
 from models.quotes.full import Answer, Found, Wanted, answers
 from models.quotes.heat import Heat
-from models.quotes.standing import InForce
+from models.quotes.standing import InForce, Timed
 from models.quotes.warm import Kept, Places, WarmProduct
 from schemas import tape
 from schemas.errors import EngineError, InputError
@@ -158,8 +158,8 @@ def test_an_open_breaker_quotes_the_last_good_price_whatever_is_asked(kernel: Ke
         assert (found.price_minor, found.flags) == (last, ("held: breaker: manual trip",))
         kept = shop.kept()
         assert kept is not None
-        from_warm = warm.answer(kept, shop.wanted(**asked).request, at(days=11), shop.solve)
-        assert isinstance(from_warm, warm.Warm)
+        from_warm = warm.answer(kept, shop.wanted(**asked).request, shop.solve)
+        assert isinstance(from_warm, Timed)
         assert from_warm.quote == msgspec.structs.replace(found, tier="L2", source="L2")
 
 
@@ -176,8 +176,8 @@ def test_a_segment_is_quoted_its_standing_discount(kernel: Kernel) -> None:
     assert kept is not None
     for segment in ("student", "regular"):
         request = shop.wanted(segment=segment).request
-        again = warm.answer(kept, request, at(days=2), shop.solve)
-        assert isinstance(again, warm.Warm)
+        again = warm.answer(kept, request, shop.solve)
+        assert isinstance(again, Timed)
         assert again.quote == msgspec.structs.replace(
             shop.quote(segment=segment), tier="L2", source="L2"
         )
@@ -295,7 +295,6 @@ def from_warm(
     shop: Shop, oracle: Oracle, asked: dict[str, Any], kept: Kept, full: Answer, off: float
 ) -> None:
     request = shop.wanted(**asked).request
-    now_ms = standing.now_ms(shop.partition.engine.state, shop.partition.engine.state.skus["A"])
 
     def astray(row: Row) -> tuple[float, float] | None:
         found = shop.solve(row)
@@ -303,10 +302,10 @@ def from_warm(
 
     if isinstance(full, InputError) and full.code == "unknown_place":
         with pytest.raises(InputError, match="names no place"):
-            warm.answer(kept, request, now_ms, shop.solve)
+            warm.answer(kept, request, shop.solve)
         return
-    right = warm.answer(kept, request, now_ms, shop.solve)
-    wrong = warm.answer(kept, request, now_ms, astray)
+    right = warm.answer(kept, request, shop.solve)
+    wrong = warm.answer(kept, request, astray)
     if not isinstance(right, str):
         assert isinstance(full, Found)
         assert right.quote == msgspec.structs.replace(full.quote, tier="L2", source="L2")

@@ -56,7 +56,7 @@ class Drawer:
         return None if self.why_not else self.kept.get(sku)
 
     def put(self, found: Kept) -> None:
-        self.kept[found.product.sku] = found
+        self.kept[found.product.basis.sku] = found
 
 
 class Model:
@@ -227,13 +227,13 @@ def test_a_long_tail_does_not_wash_hot_quotes_out() -> None:
     for sku in ("A", "A", "A", "B", "B"):
         heat.count(sku, 0)
     for sku in ("A", "B"):
-        assert hot.put(QuoteRequest(sku=sku), Remembered(quote, stamp, 10))
+        assert hot.put(QuoteRequest(sku=sku), Remembered(quote, 10, stamp))
     for number in range(50):
         heat.count(f"T{number}", 0)
-        assert not hot.put(QuoteRequest(sku=f"T{number}"), Remembered(quote, stamp, 10))
+        assert not hot.put(QuoteRequest(sku=f"T{number}"), Remembered(quote, 10, stamp))
     for _ in range(3):
         heat.count("C", 0)
-    assert hot.put(QuoteRequest(sku="C"), Remembered(quote, stamp, 10))
+    assert hot.put(QuoteRequest(sku="C"), Remembered(quote, 10, stamp))
     kept = [sku for sku in ("A", "B", "C") if hot.get(QuoteRequest(sku=sku), stamp, 5)]
     assert (kept, len(hot)) == (["A", "C"], 2) or (kept, len(hot)) == (["B", "C"], 2)
     assert hot.get(QuoteRequest(sku="C"), stamp, 10) is None, "its time is over"
