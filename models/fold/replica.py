@@ -45,11 +45,13 @@ def take_cut(state: PartitionState, records: Iterable[tuple[bytes, bytes | None]
 
 
 def _put(state: PartitionState, key: str, value: bytes) -> None:
-    sku = key.removeprefix("catalogue/")
-    if sku != key and sku in state.catalogue:  # it is among its family's already
-        state.catalogue[sku] = msgspec.json.decode(value, type=CatalogueEntry)
-    else:
-        state.take_record(key, value)
+    kind, _, rest = key.partition("/")
+    if kind == "catalogue" and rest in state.catalogue:  # it is among its family's already
+        state.catalogue[rest] = msgspec.json.decode(value, type=CatalogueEntry)
+        return
+    if kind == "cohort":
+        _drop_cohort(state, rest)
+    state.take_record(key, value)
 
 
 def _forget(state: PartitionState, key: str) -> None:
@@ -60,9 +62,15 @@ def _forget(state: PartitionState, key: str) -> None:
     elif kind == "breaker":
         state.family_breakers.pop(rest.removeprefix("family/"), None)
     elif kind == "cohort":
-        sku, day, segment = rest.rsplit("/", 2)
-        cohort = state.cohorts.get(sku, {}).get(f"{day}/{segment}")
-        if cohort is not None:
-            state.drop_cohort(f"{day}/{segment}", cohort)
+        _drop_cohort(state, rest)
     else:
         raise EngineError("unknown_record", f"a tombstone of {key!r} is unknown.", value=key)
+
+
+def _drop_cohort(state: PartitionState, rest: str) -> None:
+    """Forget an open cohort, where it is known; ``<SKU>/<day>/<segment>``, the SKU with slashes."""
+    sku, day, segment = rest.rsplit("/", 2)
+    name = f"{day}/{segment}"
+    cohort = state.cohorts.get(sku, {}).get(name)
+    if cohort is not None:
+        state.open_cohorts.drop(name, cohort)

@@ -17,6 +17,7 @@ from models.quotes.full import Answer, Found, Wanted, answers
 from models.quotes.heat import Heat
 from models.quotes.standing import InForce, Timed
 from models.quotes.warm import Kept, Places, WarmProduct
+from models.returns import returns_book
 from schemas import tape
 from schemas.errors import EngineError, InputError
 from schemas.quotes import Quote, QuoteRequest
@@ -112,6 +113,9 @@ def test_a_copy_follows_the_state_cut_by_cut(kernel: Kernel) -> None:
         assert not take_cut(copy, before or batch.state), "an older cut, or the same once more"
         before = batch.state
     assert copy.families == shop.engine.state.families
+    asked = [(sku, at(days=24)) for sku in sorted(copy.skus)]
+    marked = returns_book.marked(copy, asked)
+    assert marked == returns_book.marked(shop.engine.state, asked)
     assert copy.sha256() == shop.engine.state.sha256()
 
 
