@@ -1,7 +1,7 @@
 """What the tests of the gateway share: prices, tokens, and an application without a broker."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +10,14 @@ import httpx
 import msgspec
 from fastapi import FastAPI
 
+from schemas.outputs import Alert, PriceDecided
 from streams.edge.follower import Record
 from streams.edge.price import Price
 from streams.gateway.app import build_gateway
+from streams.gateway.desk import Desk
 from streams.gateway.parts import Part, Running
 from streams.gateway.prices import Prices
+from streams.gateway.reckoner import Reckoner
 from streams.gateway.switch import Switch
 from streams.settings import Settings
 
@@ -100,3 +103,53 @@ async def client_of(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncCl
         httpx.AsyncClient(transport=transport, **options) as client,
     ):
         yield client
+
+
+class ShownDesk(Desk):
+    """The desk with these decisions, alerts and routes on it; no broker, and no threads."""
+
+    def __init__(
+        self, prices: ShownPrices, kernel: Any, decisions: Sequence[PriceDecided] = (),
+        alerts: Sequence[Alert] = (), families: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(Settings(), prices, Reckoner(lambda: kernel))
+        self._begin = decisions, alerts, families or {}
+        self.caught_up = True
+
+    async def start(self, running: Running) -> None:
+        self._running = running
+        self._settled = True
+        self.prices.switch.on_change.append(self._switched)
+        decisions, alerts, families = self._begin
+        self.route(**families)
+        self.alert(*alerts)
+        self.decide(*decisions)
+
+    async def stop(self) -> None:
+        pass
+
+    def ready(self) -> str | None:
+        return None if self.caught_up else "prices is not read to its end yet"
+
+    def decide(self, *decisions: PriceDecided) -> None:
+        """What the follower of ``prices`` does with a batch."""
+        self.board.decide(self._decisions(records_of(decisions)))
+        self.running.streams.wake()
+
+    def alert(self, *alerts: Alert) -> None:
+        """What the follower of ``alerts`` does with a batch."""
+        self.board.alert(self._alerts(records_of(alerts)))
+        self.running.streams.wake()
+
+    def route(self, **families: str) -> None:
+        """What the follower of ``routes`` does with a batch."""
+        routes = [
+            {"sku": sku, "family": family, "partition": 0} for sku, family in families.items()
+        ]
+        self.board.route(self._routes(records_of(routes)))
+        self.running.streams.wake()
+
+
+def records_of(values: Sequence[Any]) -> list[Record]:
+    """Records with these values, one after the other."""
+    return [Record(0, n, None, msgspec.json.encode(value), 0) for n, value in enumerate(values)]

@@ -4,22 +4,28 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 from confluent_kafka import Producer
 
-from schemas.topics import PRICES_LATEST
+from schemas.events import Scope
+from schemas.outputs import PriceDecided
+from schemas.topics import PRICES, PRICES_LATEST
+from streams.controls import controls
 from streams.edge.price import Price
 from streams.gateway.serve import GatewayServer
 from streams.gateway.standard import standard_parts
+from streams.kafka.feeder import Feeder
 from streams.kafka.kafka_settings import pricer_producer_config, topic_name
 from streams.settings import Settings
-from tests.streams.gateway_app import ShownPrices, price, record
+from tests.streams.gateway_app import DESK, ShownPrices, price, record
 from tests.streams.spine import fresh_topics, wait_until
 
-WAIT_S = 30.0
+WAIT_S = 60.0
+GOLDEN = Path(__file__).parent / "golden" / "decision.json"
 BATCH_BYTES = 40_000
 BUFFERS_BYTES = 32 * 1024 * 1024  # more than any buffer on the way holds
 
@@ -213,3 +219,77 @@ def test_the_end_of_the_gateway_ends_its_streams() -> None:
         text += part
     assert b": the gateway ends" in text
     slow.close()
+
+
+def steer(client: httpx.Client, on: bool) -> None:
+    body = {"on": on, "reason": "drill"}
+    answer = client.post("/v1/desk/kill-switch", json=body, headers=DESK)
+    assert answer.status_code == 200, answer.text
+
+
+def test_while_the_kill_switch_is_on_no_price_moves_here(kafka_bootstrap: str) -> None:
+    """Thrown by HTTP, through `controls`; once it is released prices go on where they were."""
+    settings = fresh_topics(kafka_bootstrap)
+    publish(settings, price("A", 1))
+    with (
+        serving(settings) as client,
+        events(client, "/v1/prices/stream") as stream,
+        events(client, "/v1/desk/stream") as desk,
+    ):
+        steer(client, on=True)
+        for one in (next(stream), next(desk)):
+            thrown = {name: one["data"][name] for name in ("on", "actor", "reason")}
+            assert (one["event"], thrown) == (
+                "switch", {"on": True, "actor": "local", "reason": "drill"},
+            )  # fmt: skip
+        publish(settings, price("A", 2), price("B", 1))
+        steer(client, on=True)  # what follows on controls is read after the prices
+        assert next(stream)["event"] == "switch"
+        answer = client.get("/v1/prices/A")
+        assert (answer.json()["version"], answer.headers["x-kill-switch"]) == (1, "on")
+        assert client.get("/v1/prices/B").status_code == 404
+        with events(client, "/v1/prices/stream") as late:
+            assert next(late)["data"]["on"] is True
+        steer(client, on=False)
+        assert next(stream)["data"]["on"] is False
+        assert sorted(told(stream, 2)) == [("price", "A", 2), ("price", "B", 1)]
+        assert client.get("/v1/prices/A").headers["x-kill-switch"] == "off"
+    publish(settings, price("A", 3))
+    with serving(settings) as client:  # it starts while the switch is off again
+        assert client.get("/v1/prices/A").json()["version"] == 3
+
+
+def test_a_gateway_that_starts_while_the_switch_is_on_knows_it(kafka_bootstrap: str) -> None:
+    settings = fresh_topics(kafka_bootstrap)
+    publish(settings, price("A", 1))
+    event = controls.command_event("kill_switch_on", Scope("catalogue"), "kim", "drill")
+    controls.send(settings, event)
+    with serving(settings) as client:
+        answer = client.get("/v1/prices/A")
+        assert (answer.json()["version"], answer.headers["x-kill-switch"]) == (1, "on")
+        assert client.get("/v1/desk/breakers").json()["switch"]["actor"] == "kim"
+
+
+def test_the_desk_on_real_topics(kafka_bootstrap: str) -> None:
+    """Rows come with decisions, from before the start and after; only so many are read back."""
+    settings = fresh_topics(kafka_bootstrap)
+    golden = msgspec.json.decode(GOLDEN.read_bytes(), type=PriceDecided)
+
+    def decided(sku: str, *versions: int) -> None:
+        values = [msgspec.structs.replace(golden, sku=sku, version=one) for one in versions]
+        Feeder(settings).feed([(PRICES.name, msgspec.json.encode(one)) for one in values])
+
+    decided("A", *range(1, 1501))
+    decided("B", 1)
+    with serving(settings, board_records=1000) as client:
+        rows = client.get("/v1/desk/catalogue").json()
+        version, sku = rows["columns"].index("version"), rows["columns"].index("sku")
+        assert sorted((row[sku], row[version]) for row in rows["rows"]) == [("A", 1500), ("B", 1)]
+        history = client.get("/v1/desk/products/A").json()["history"]
+        assert [one["version"] for one in history] == list(range(1251, 1501))
+        with events(client, f"/v1/desk/stream?cursor={rows['cursor']}") as stream:
+            decided("B", 2)
+            row = next(stream)
+            assert (row["event"], row["data"][sku], row["data"][version]) == ("row", "B", 2)
+        with events(client, "/v1/desk/stream?cursor=other-1") as stream:
+            assert next(stream)["event"] == "reset"
