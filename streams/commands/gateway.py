@@ -40,15 +40,20 @@ def command(
         config_file,
         {"kafka.bootstrap": bootstrap, "gateway.host": host, "gateway.port": port},
     )
+    from streams.gateway.app import health_of
     from streams.gateway.serve import GatewayServer
     from streams.gateway.standard import standard_parts
     from streams.logs import configure_logging
+    from streams.metrics.registry import new_registry
+    from streams.metrics.server import serve_metrics
 
     configure_logging(settings.worker.log_level)
-    server = GatewayServer(settings, standard_parts(settings))
+    registry, parts = new_registry("gateway"), standard_parts(settings)
+    server = GatewayServer(settings, parts, registry=registry)
     text = f"gateway: {server.url}/desk/ and {server.url}/v1/openapi.json"
     output.record({"url": server.url, "tokens": len(settings.gateway.tokens)}, text)
-    server.run()
+    with serve_metrics(settings, registry, health_of(parts)):
+        server.run()
 
 
 @command.command("token")

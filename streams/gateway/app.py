@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from streams.gateway.access import Doorkeeper
 from streams.gateway.door import Door
+from streams.gateway.gateway_metrics import GatewayMetrics
 from streams.gateway.limits import RateLimit
 from streams.gateway.parts import Part, Running
 from streams.gateway.refusals import JSON, add_handlers
@@ -76,11 +77,13 @@ def build_gateway(
     """
     gateway = settings.gateway
     doorkeeper = Doorkeeper(gateway.tokens, clock)
+    registry = registry or new_registry("gateway")
+    metrics = GatewayMetrics(registry)
     rate = RateLimit(gateway.requests_per_second, gateway.requests_burst, time.monotonic)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        streams = Streams(gateway.streams_max, gateway.stream_blocked_s)
+        streams = Streams(gateway.streams_max, gateway.stream_blocked_s, metrics)
         running = app.state.running = Running(streams, on_failure)
         async with AsyncExitStack() as stack:
             for part in parts:
@@ -91,7 +94,8 @@ def build_gateway(
 
     app = Gateway(
         partial(
-            Door, doorkeeper=doorkeeper, rate=rate, body_bytes_max=gateway.body_bytes_max
+            Door, doorkeeper=doorkeeper, rate=rate, body_bytes_max=gateway.body_bytes_max,
+            metrics=metrics,
         ),
         title="Pricemaker", summary="Prices an online shop the way a market maker quotes a market.",
         description=ABOUT, version=version("pricemaker"), lifespan=lifespan,
@@ -104,7 +108,7 @@ def build_gateway(
         for router in part.routers():
             app.include_router(router)
         part.mount(app)
-    _add_health(app, parts, registry or new_registry("gateway"))
+    _add_health(app, parts, registry)
     _describe_tokens(app)
     return app
 

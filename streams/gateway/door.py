@@ -5,12 +5,15 @@ Plain ASGI, since it stands before the hot path.
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from schemas.errors import PricemakerError
 from streams.gateway.access import Doorkeeper, is_loopback
+from streams.gateway.gateway_metrics import OTHER, GatewayMetrics
 from streams.gateway.limits import RateLimit
 from streams.gateway.refusals import Refusal, refused
 from streams.gateway.sse import ABORT
@@ -45,9 +48,11 @@ class Door:
     """The outermost layer of the application."""
 
     def __init__(
-        self, app: App, *, doorkeeper: Doorkeeper, rate: RateLimit, body_bytes_max: int
-    ) -> None:
+        self, app: App, *, doorkeeper: Doorkeeper, rate: RateLimit, body_bytes_max: int,
+        metrics: GatewayMetrics,
+    ) -> None:  # fmt: skip
         self._app = app
+        self._metrics = metrics
         self._doorkeeper = doorkeeper
         self._rate = rate
         self._body_bytes_max = body_bytes_max
@@ -65,18 +70,31 @@ class Door:
         if connection is not None:  # of uvicorn
             scope.setdefault("state", {})[ABORT] = connection.abort
 
+        began, status, streamed = time.perf_counter(), 0, False
+
         async def guarded(message: Message) -> None:
+            nonlocal status, streamed
             if message["type"] == "http.response.start":
+                status = message["status"]
+                streamed = scope["path"].endswith("/stream") and status == HTTPStatus.OK
                 message["headers"] = [*message["headers"], *SECURITY_HEADERS]
             await send(message)
 
         try:
+            await self._answer(scope, receive, guarded)
+        finally:
+            route = getattr(scope.get("route"), "path", OTHER)
+            seconds = None if streamed else time.perf_counter() - began
+            self._metrics.answered(route, status, seconds)
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
             self._admit(scope)
             receive = self._bounded(scope, receive)
         except PricemakerError as error:
-            await refused(error)(scope, receive, guarded)
+            await refused(error)(scope, receive, send)
             return
-        await self._app(scope, receive, guarded)
+        await self._app(scope, receive, send)
 
     def _admit(self, scope: MutableMapping[str, Any]) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 
+from streams.gateway.gateway_metrics import GatewayMetrics
 from streams.gateway.refusals import Refusal
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,12 @@ def frame(event: str, body: bytes, place: str) -> bytes:
 class Streams:
     """The open streams of a gateway, woken together; for the event loop's thread alone."""
 
-    def __init__(self, streams_max: int, blocked_s: float) -> None:
+    def __init__(
+        self, streams_max: int, blocked_s: float, metrics: GatewayMetrics | None = None
+    ) -> None:
         self.open = 0
         self.cut_off = 0
+        self._metrics = metrics or GatewayMetrics()
         self._streams_max = streams_max
         self._blocked_s = blocked_s
         self._changed = asyncio.Event()
@@ -83,6 +87,19 @@ class Streams:
             )  # fmt: skip
         return Answer(self, self._frames(source, place, first), self._blocked_s)
 
+    def opened(self) -> None:
+        """A stream began."""
+        self.open += 1
+        self._metrics.streams.set(self.open)
+
+    def closed(self, *, cut_off: bool) -> None:
+        """A stream ended."""
+        self.open -= 1
+        self._metrics.streams.set(self.open)
+        if cut_off:
+            self.cut_off += 1
+            self._metrics.cut_off.inc()
+
     async def _frames(
         self, source: Source[Place], place: Place, first: bytes
     ) -> AsyncIterator[bytes]:
@@ -107,17 +124,18 @@ class Answer(EventSourceResponse):
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Stream until the reader goes away, is cut off, or the gateway ends."""
-        self._streams.open += 1
+        self._streams.opened()
+        cut_off = False
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
-            self._streams.cut_off += 1
+            cut_off = True
             log.warning("an event stream's reader took nothing for too long and was cut off")
             # A close would wait for the reader to take what is buffered.
             scope.get("state", {}).get(ABORT, _nothing)()
             await asyncio.sleep(0)  # the server learns that the connection is lost
         finally:
-            self._streams.open -= 1
+            self._streams.closed(cut_off=cut_off)
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from streams.gateway.desk import Desk
 from streams.gateway.desk_files import DeskFiles
+from streams.gateway.lag import Lag
 from streams.gateway.parts import Part
 from streams.gateway.prices import Prices
 from streams.gateway.reckoner import Reckoner
@@ -31,4 +32,4 @@ def standard_parts(
     prices = Prices(settings, switch, embedded=embedded)
     reckoner = Reckoner(kernel or warm)
     desk = Desk(settings, prices, reckoner, embedded=embedded)
-    return [switch, prices, reckoner, desk, DeskFiles()]
+    return [switch, prices, reckoner, desk, Lag(settings, desk), DeskFiles()]

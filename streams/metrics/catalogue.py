@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from streams.edge.projector_metrics import ProjectorMetrics
+from streams.gateway.gateway_metrics import GatewayMetrics
 from streams.metrics.kafka_lag import LagMetrics
 from streams.metrics.registry import new_registry
 from streams.metrics.worker import WorkerMetrics
@@ -14,7 +15,7 @@ from streams.metrics.worker import WorkerMetrics
 # Which parts a process's registry has; a class that takes the registry and declares its metrics.
 PARTS: dict[str, tuple[type, ...]] = {
     "worker": (WorkerMetrics,),
-    "gateway": (),
+    "gateway": (GatewayMetrics,),
     "projector": (ProjectorMetrics,),
     "lag": (LagMetrics,),
 }

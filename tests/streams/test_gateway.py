@@ -433,3 +433,19 @@ def test_the_openapi_document_is_one() -> None:
                 assert operation["summary"], path
 
     ask(question)
+
+
+def test_requests_are_counted_by_route_and_not_by_product() -> None:
+    async def question(client: httpx.AsyncClient) -> None:
+        for path in ("/v1/prices/A", "/v1/prices/B/1", "/v1/prices/NOPE", "/nowhere"):
+            await client.get(path)
+        lines = (await client.get("/metrics")).text.splitlines()
+        counted = [line for line in lines if line.startswith("pricemaker_gateway_requests_total")]
+        assert counted == [
+            'pricemaker_gateway_requests_total{route="/v1/prices/{sku:path}",status="200"} 2.0',
+            'pricemaker_gateway_requests_total{route="/v1/prices/{sku:path}",status="404"} 1.0',
+            'pricemaker_gateway_requests_total{route="other",status="404"} 1.0',
+        ]
+        assert "pricemaker_gateway_streams 0.0" in lines
+
+    ask(question)
