@@ -26,7 +26,8 @@ ALERTS = [rule for group in GROUPS for rule in group["rules"]]
 OF_PROMETHEUS = {"up"}
 OF_A_HISTOGRAM = ("_bucket", "_sum", "_count")
 METRIC = re.compile(r"\b((?:kafka|pricemaker|process)_\w+|up)\b")
-BY = re.compile(
+# Labels and their values: no names of metrics.
+LABELS = re.compile(
     r"\b(?:by|on|ignoring|group_left|group_right|without)\s*\([^)]*\)|\{[^}]*\}|\"[^\"]*\""
 )
 UNITS = {"s", "percentunit", "short", "cps", "bytes", "reqps", "ms"}
