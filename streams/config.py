@@ -6,10 +6,11 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -122,7 +123,7 @@ def _config_error(details: ErrorDetails, layers: Mapping[str, Layer]) -> ConfigE
     if details["type"] == "relation":
         path.append(context["field"])
     section, key = path[0], (path[1] if len(path) > 1 else "")
-    name = ".".join(path[:2])
+    name = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", ".".join(path))
     given = [
         where
         for where, layer in layers.items()
@@ -130,8 +131,8 @@ def _config_error(details: ErrorDetails, layers: Mapping[str, Layer]) -> ConfigE
     ]
     where = given[-1] if given else "defaults"
     if details["type"] == "extra_forbidden":
-        known = list(Settings.model_fields) if not key else _keys(section)
-        close = difflib.get_close_matches(key or section, known, n=1)
+        known = _known_beside(path)
+        close = difflib.get_close_matches(path[-1], known, n=1)
         fix = f"Did you mean {close[0]}?" if close else "Remove it or correct its name."
         expected = "one of " + ", ".join(known)
         # Its value is not shown: a secret under a misspelt name is still a secret.
@@ -140,7 +141,7 @@ def _config_error(details: ErrorDetails, layers: Mapping[str, Layer]) -> ConfigE
             where=where, field=name, expected=expected, fix=fix,
         )  # fmt: skip
     value = context.get("value", details["input"])
-    shown = MASK if _is_secret(section, key) else value
+    shown = MASK if _is_secret(path, details["input"]) else value
     expected = context.get("expected") or details["msg"].removeprefix("Input should be ")
     fix = context.get("fix") or f"Correct {name}."
     message = f"{name} is {shown}; expected {expected}."
@@ -149,17 +150,30 @@ def _config_error(details: ErrorDetails, layers: Mapping[str, Layer]) -> ConfigE
     )
 
 
-def _section(name: str) -> type[BaseModel]:
-    annotation = Settings.model_fields[name].annotation
-    assert isinstance(annotation, type)
-    assert issubclass(annotation, BaseModel)
-    return annotation
+def _known_beside(path: list[str]) -> list[str]:
+    """The keys that there are where the last of a path is none."""
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        model = _model_in(model, part) or model
+    return list(model.model_fields)
 
 
-def _keys(section: str) -> list[str]:
-    return list(_section(section).model_fields)
+def _model_in(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The section behind a key: itself, or what its list is made of."""
+    if key not in model.model_fields:
+        return None
+    annotation = model.model_fields[key].annotation
+    for found in (annotation, *get_args(annotation)):
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            return found
+    return None
 
 
-def _is_secret(section: str, key: str) -> bool:
-    field = _section(section).model_fields.get(key)
-    return field is not None and "SecretStr" in str(field.annotation)
+def _is_secret(path: list[str], value: object) -> bool:
+    """Whether a value must not be shown: it is secret, or may hold something that is."""
+    model: type[BaseModel] = Settings
+    for part in path:
+        if part in model.model_fields and "SecretStr" in str(model.model_fields[part]):
+            return True
+        model = _model_in(model, part) or model
+    return isinstance(value, dict | list)

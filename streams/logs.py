@@ -6,7 +6,7 @@ import sys
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # They say little of use above debug, and some set-ups of their own would log everything.
 QUIET_LOGGERS = (
-    "aiokafka", "faust", "httpcore", "httpx", "jax", "mode", "streams.worker.transport",
+    "aiokafka", "faust", "jax", "mode", "streams.worker.transport",
     "uvicorn.error",
 )  # fmt: skip
 

@@ -19,10 +19,10 @@ from streams.settings_edge import (
     QuoteSettings,
     RedisSettings,
     TracingSettings,
-    WebhookSettings,
 )
 from streams.settings_gateway import GatewaySettings
 from streams.settings_sections import Section, matching, refuse
+from streams.settings_webhooks import WebhookSettings
 
 ENV_PREFIX = "PRICEMAKER_"
 MASK = "**********"

@@ -60,10 +60,6 @@ class RedisSettings(Section):
         return self
 
 
-class WebhookSettings(Section):
-    """Webhooks: who is told of new prices over HTTP."""
-
-
 class QuoteSettings(Section):
     """Tiered quotes."""
 

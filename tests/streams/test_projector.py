@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from streams.kafka.lag import consumer_lag, wall_clock_ms
 
 from schemas.errors import CheckFailed, ConfigError, ServiceError
 from streams.cli import cli
 from streams.edge.projector import GROUP_PROJECTOR, Projector, Summary
 from streams.edge.redis_client import redis_client
 from streams.kafka.kafka_settings import client_config
+from streams.lag.broker import consumer_lag, wall_clock_ms
 from streams.settings import Settings
 from tests.streams.edge_feed import (
     DECIDED_AT,

@@ -1,0 +1,1 @@
+"""Webhooks: new prices told to other systems over HTTP, by the Standard Webhooks convention."""
