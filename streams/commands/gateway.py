@@ -48,7 +48,8 @@ def command(
     from streams.metrics.server import serve_metrics
 
     configure_logging(settings.worker.log_level)
-    registry, parts = new_registry("gateway"), standard_parts(settings)
+    registry = new_registry("gateway")
+    parts = standard_parts(settings, registry=registry)
     server = GatewayServer(settings, parts, registry=registry)
     text = f"gateway: {server.url}/desk/ and {server.url}/v1/openapi.json"
     output.record({"url": server.url, "tokens": len(settings.gateway.tokens)}, text)

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 GROUP_PROJECTOR = f"{GROUP}-projector"
 CHECK_S = 1.0
+WRITE_RECORDS_MAX = 100  # in one script: while it runs Redis serves nobody else
 ONCE_STEP_S = SWITCH_STEP_S = 0.02
 BACKOFF_BASE_S, BACKOFF_MAX_S = 0.05, 2.0
 # How long Redis may be away at the start, or in a run that is to end, before it is an error.
@@ -214,18 +215,22 @@ class Projector:
             self._lost.wait(SWITCH_STEP_S)
         if self._lost.is_set() or self._ending.is_set():
             return
+        for start in range(0, len(records), WRITE_RECORDS_MAX):
+            try:
+                self._write(records[start : start + WRITE_RECORDS_MAX])
+            except FeedLost as lost:
+                self._tell_lost(lost)
+                return
+            except Stopped:
+                return
+
+    def _write(self, records: list[Record]) -> None:
         changes = self._changes_in(records)
         moves = {
             record.partition: Move(self._positions.get(record.partition, 0), record.offset + 1)
             for record in records
         }
-        try:
-            accepted = self._ask(lambda: self._feed.write(changes, moves))
-        except FeedLost as lost:
-            self._tell_lost(lost)
-            return
-        except Stopped:
-            return
+        accepted = self._ask(lambda: self._feed.write(changes, moves))
         self._positions.update({number: move.after for number, move in moves.items()})
         self._records += len(records)
         self._accepted += accepted

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from streams.gateway.desk import Desk
 from streams.gateway.desk_files import DeskFiles
 from streams.gateway.lag import Lag
@@ -10,10 +12,15 @@ from streams.gateway.parts import Part
 from streams.gateway.prices import Prices
 from streams.gateway.reckoner import Reckoner
 from streams.gateway.switch import Switch
+from streams.webhooks.part import WebhooksPart
 
 
 def standard_parts(
-    settings: Any, *, kernel: Callable[[], Any] | None = None, embedded: bool = False
+    settings: Any,
+    *,
+    kernel: Callable[[], Any] | None = None,
+    embedded: bool = False,
+    registry: CollectorRegistry | None = None,
 ) -> list[Part]:
     """All parts, in the order in which they start.
 
@@ -21,6 +28,7 @@ def standard_parts(
     ----------
     kernel : makes the compiled kernels, or gives those of the process
     embedded : the broker is an `EmbeddedBroker`
+    registry : of the process's metrics
     """
 
     def warm() -> Any:
@@ -32,4 +40,5 @@ def standard_parts(
     prices = Prices(settings, switch, embedded=embedded)
     reckoner = Reckoner(kernel or warm)
     desk = Desk(settings, prices, reckoner, embedded=embedded)
-    return [switch, prices, reckoner, desk, Lag(settings, desk), DeskFiles()]
+    webhooks = [WebhooksPart(settings, registry)] if settings.webhooks.endpoints else []
+    return [switch, prices, reckoner, desk, Lag(settings, desk), DeskFiles(), *webhooks]

@@ -1,7 +1,11 @@
 """Webhooks as a part of the gateway."""
 
+import asyncio
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
+from schemas.errors import PricemakerError
 from streams.gateway.parts import Part, Running
 from streams.webhooks.metrics import WebhookMetrics
 from streams.webhooks.webhooks import Webhooks
@@ -12,21 +16,30 @@ class WebhooksPart(Part):
 
     name = "webhooks"
 
-    def __init__(self, settings: Any, metrics: WebhookMetrics | None = None) -> None:
+    def __init__(self, settings: Any, registry: CollectorRegistry | None = None) -> None:
         self._settings = settings
-        self._metrics = metrics
+        self._metrics = WebhookMetrics(registry)
         self._webhooks: Webhooks | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     async def start(self, running: Running) -> None:
         """Begin."""
         self._webhooks = Webhooks(self._settings, running.fail, metrics=self._metrics)
-        await self._webhooks.start()
+        self._starting = asyncio.create_task(self._start(self._webhooks, running))
 
     async def stop(self) -> None:
         """End."""
-        if self._webhooks is not None:
+        if self._webhooks is not None and self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
             await self._webhooks.stop()
 
     def degraded(self) -> str | None:
         """Endpoints that are dead or gone, and the kill switch."""
         return None if self._webhooks is None else self._webhooks.wrong()
+
+    async def _start(self, webhooks: Webhooks, running: Running) -> None:
+        try:
+            await webhooks.start()
+        except PricemakerError as error:
+            running.fail(error)

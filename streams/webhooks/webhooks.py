@@ -40,6 +40,7 @@ class Webhooks:
         self._on_error = on_error
         self._metrics = metrics or WebhookMetrics()
         self._switch = PriceSwitch(settings, on_error)
+        self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._executor = ThreadPoolExecutor(
             max(1, len(settings.webhooks.endpoints)), thread_name_prefix="webhooks"
@@ -67,15 +68,17 @@ class Webhooks:
         ServiceError : Kafka does not answer
         """
         await asyncio.to_thread(self._switch.start)
+        self._started = True
         self._tasks = [asyncio.create_task(self._run(endpoint)) for endpoint in self.endpoints]
 
     async def stop(self) -> None:
-        """End; calls under way are finished, and positions committed."""
+        """End; calls under way get a few seconds, and positions are committed."""
         for endpoint in self.endpoints:
             endpoint.end()
         await asyncio.gather(*self._tasks)
         await self._client.aclose()
-        await asyncio.to_thread(self._switch.close)
+        if self._started:  # else a thread waits for a broker that is away; let it
+            await asyncio.to_thread(self._switch.close)
         self._executor.shutdown()
 
     def wrong(self) -> str | None:
