@@ -1,0 +1,106 @@
+// What if: price, cost, stock, elasticity. The gateway answers with the decision's own inputs changed.
+import { ask, product } from "../api.js";
+import { capital, known, money, number, share } from "../format.js";
+import { html, useEffect, useState } from "../lib.js";
+import { noticed } from "../store.js";
+import { Panel, Shown } from "../ui.js";
+import { minorDigits } from "../currencies.js";
+
+const PAUSE_MS = 120; // a slider that moves asks when it rests
+
+/** The sliders: from the decision's own values, in the units people think in. */
+function sliders(decision) {
+  const { record, currency } = decision;
+  const unit = 10 ** minorDigits(currency);
+  const price = decision.price_minor ?? decision.wanted_minor;
+  const cost = record.unit_cost_minor;
+  const stock = record.stock.sellable_units;
+  const step = 1 / unit;
+  return [
+    { key: "price_minor", name: `Price, ${currency}`, value: price / unit, min: Math.max(step, (0.5 * price) / unit), max: (1.8 * price) / unit, step, times: unit },
+    { key: "unit_cost_minor", name: `Unit cost, ${currency}`, value: cost / unit, min: (0.5 * cost) / unit, max: (1.8 * cost) / unit, step, times: unit },
+    { key: "stock_units", name: "Stock, units", value: stock ?? 0, min: 0, max: Math.max(20, 3 * (stock ?? 30)), step: 1, times: 1, unknown: stock === null },
+    { key: "elasticity", name: "Elasticity", value: record.demand.elasticity, min: Math.min(-6, record.demand.elasticity), max: -0.2, step: 0.05, times: 1 },
+  ];
+}
+
+const DIGITS = { elasticity: 2, stock_units: 0 };
+
+export function WhatIf({ sku, decision, onTried }) {
+  if (!decision.record) return null;
+  return html`<${Sliders} key=${`${sku}@${decision.version}`} sku=${sku} decision=${decision} onTried=${onTried} />`;
+}
+
+function Sliders({ sku, decision, onTried }) {
+  const all = sliders(decision);
+  const [changed, setChanged] = useState({});
+  const [answer, setAnswer] = useState(null);
+  const [failure, setFailure] = useState(null);
+  const asked = JSON.stringify(changed);
+
+  useEffect(() => {
+    const stop = new AbortController();
+    const body = Object.fromEntries(Object.entries(changed).map(([key, value]) => [key, value * all.find((one) => one.key === key).times]));
+    if (body.price_minor === undefined) body.price_minor = decision.price_minor ?? decision.wanted_minor;
+    const timer = setTimeout(async () => {
+      try {
+        const found = await ask(`${product(sku)}/whatif`, { body, signal: stop.signal });
+        setAnswer(found);
+        setFailure(null);
+        onTried(Object.keys(changed).length ? found : null);
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        noticed(error);
+        setFailure(error);
+      }
+    }, PAUSE_MS);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [asked]);
+
+  const put = (key, value) => setChanged((before) => ({ ...before, [key]: value }));
+  const best = known(answer?.best_price_minor) && answer.best_price_minor / all[0].times;
+  return html`<${Panel} title="What if" id="whatif" note="Nothing here is sent to the shop."
+      actions=${html`<button type="button" class="quiet" disabled=${!Object.keys(changed).length} onClick=${() => setChanged({})}>Reset sliders</button>`}>
+    <div class="sliders">${all.map((one) => html`<${Slider} ...${one} id=${`if-${one.key}`} now=${changed[one.key] ?? one.value}
+      was=${one.value} isSet=${one.key in changed} put=${(value) => put(one.key, value)} digits=${DIGITS[one.key] ?? minorDigits(decision.currency)} />`)}</div>
+    ${failure && html`<p class="bad" role="alert">${capital(failure.message)}</p>`}
+    ${answer && html`<${Compared} answer=${answer} currency=${decision.currency} />`}
+    ${best !== false && html`<p class="best" role="status">Best price under these: <b>${money(answer.best_price_minor, decision.currency)}</b>,
+      ${" "}earning ${money(answer.best_objective_per_day_minor, decision.currency)} a day
+      ${" "}<button type="button" class="quiet" onClick=${() => put("price_minor", best)}>Try it</button></p>`}<//>`;
+}
+
+function Slider({ id, name, now, was, min, max, step, put, digits, isSet, unknown }) {
+  return html`<div class="slider">
+    <label for=${id}>${name}</label>
+    <output for=${id} class=${isSet ? "changed" : ""}>${unknown && !isSet ? "unlimited" : number(now, digits)}${isSet ? html` <span class="was">was ${unknown ? "unlimited" : number(was, digits)}</span>` : ""}</output>
+    <input id=${id} type="range" min=${min} max=${max} step=${step} value=${now}
+      aria-valuetext=${number(now, digits)} onInput=${(event) => put(Number(event.target.value))} />
+  </div>`;
+}
+
+const ROWS = [
+  ["Price", "price_minor", (value, currency, signed) => money(value, currency, { signed })],
+  ["Profit after risk / day", "objective_per_day_minor", (value, currency, signed) => money(value, currency, { signed })],
+  ["Units / day", "expected_units_per_day", (value, _, signed) => number(value, 2, { signed })],
+  ["Margin a unit", "margin_minor", (value, currency, signed) => money(value, currency, { signed })],
+  ["Returns", "return_rate", (value) => share(value)],
+  ["Profit's sd, horizon", "profit_sd_minor", (value, currency, signed) => money(value, currency, { signed })],
+];
+
+function Compared({ answer, currency }) {
+  const { present } = answer;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="What if, compared"><table class="compared"><thead><tr><th scope="col"><span class="hidden">Figure</span></th>
+    <th scope="col" class="number">Today</th><th scope="col" class="number">What if</th><th scope="col" class="number">Difference</th></tr></thead>
+    <tbody>${ROWS.map(([name, key, format]) => {
+      const difference = known(answer[key]) && known(present?.[key]) ? answer[key] - present[key] : null;
+      const gain = key === "objective_per_day_minor" && known(difference) && Math.abs(difference) >= 0.5;
+      return html`<tr><th scope="row">${name}</th>
+        <td class="number num"><${Shown}>${format(present?.[key] ?? null, currency)}<//></td>
+        <td class="number num" data-figure=${key}><${Shown}>${format(answer[key], currency)}<//></td>
+        <td class=${`number num ${gain ? (difference > 0 ? "good" : "bad") : ""}`}><${Shown}>${format(difference, currency, true)}<//></td></tr>`;
+    })}</tbody></table></div>`;
+}
