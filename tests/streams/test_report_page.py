@@ -3,31 +3,21 @@
 import base64
 import io
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pypdf
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from streams.report.page import write_report
-from tests.conftest import IN_CI
+from tests.chromium import DEADLINE_S, appear, started
 from tests.streams.report_sample import sample_report
 
 pytestmark = pytest.mark.chromium
 
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1280,900",
-)  # fmt: skip
-DEADLINE_S = 120
 HOSTILE = (
     '</script><script>window.broken = true</script><b onmouseover="window.broken = true">x</b>'
 )
@@ -36,22 +26,8 @@ Open = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        reason = "no chromium with its chromedriver is here: apt-get install chromium-driver"
-        if IN_CI:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = Service(driver, env={**os.environ, "LANG": "C.UTF-8"})
-    browser = webdriver.Chrome(options=options, service=service)
-    browser.set_page_load_timeout(DEADLINE_S)
-    yield browser
-    browser.quit()
+    with started(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +42,7 @@ def opened(chromium: Any, page: Path) -> Open:
     """Opens the page in a colour scheme and a window, with every plot drawn."""
 
     def open_page(scheme: str = "light", width: int = 1280) -> Any:
-        chromium.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia",
-            {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-        )
-        chromium.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
-        )
+        appear(chromium, scheme, width)
         chromium.get(page.as_uri())
         WebDriverWait(chromium, DEADLINE_S).until(
             lambda browser: browser.execute_script("return document.documentElement.dataset.drawn")
