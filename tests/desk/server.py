@@ -159,7 +159,7 @@ def steered(shop: Shop, what: str, asked: dict[str, Any]) -> None:
         kept = [one for one in shop.breakers if one["scope"] != scope]
         before = next((o["state"] for o in shop.breakers if o["scope"] == scope), "CLOSED")
         shop.breakers = [*kept, line]
-        shop.timeline.insert(0, {**line, "at": NOW, "before": before})
+        shop.timeline.insert(0, {**line, "at": NOW, "from": before, "to": state})
         shop.push("breaker", line)
     elif what == "approvals":
         row = shop.rows[asked["sku"]]

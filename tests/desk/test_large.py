@@ -1,4 +1,11 @@
-"""20,000 products: only what is in view is drawn, and nothing freezes."""
+"""20,000 products: only what is in view is drawn, and nothing that a person does freezes the page.
+
+A step's cost is the CPU time of the page's main thread, which no other process of the machine can
+stretch; the longest task of a step is below that.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -10,20 +17,11 @@ pytestmark = pytest.mark.chromium
 
 PRODUCTS = 20_000
 LONG_TASK_MS = 200
-PASSES_MAX = 5  # a busy machine may hold up any task: the calmest of these counts
-WATCH = """const seen = (list) => list.getEntries().forEach((one) => {
-        window.longest = Math.max(window.longest, one.duration) });
-    new PerformanceObserver(seen).observe({ type: 'longtask' });"""
-SCROLL = """const done = arguments[0];
+JUMPS = 8
+JUMP = """const done = arguments[1];
     const grid = document.querySelector('[role=grid]');
-    let step = 0;
-    const next = () => {
-        grid.scrollTop = (grid.scrollHeight * (step * 37 % 100)) / 100;
-        step += 1;
-        if (step < 60) requestAnimationFrame(next);
-        else requestAnimationFrame(() => requestAnimationFrame(() => done(step)));
-    };
-    next();"""
+    grid.scrollTop = grid.scrollHeight * arguments[0];
+    requestAnimationFrame(() => requestAnimationFrame(() => done(grid.scrollTop)));"""
 
 
 @pytest.fixture
@@ -31,41 +29,80 @@ def shop() -> Shop:
     return Shop(PRODUCTS)
 
 
+@pytest.fixture
+def cost_ms(desk: Desk) -> Callable[[Callable[[], Any]], float]:
+    """What a step costs the page's main thread, ms."""
+    desk.browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy_s() -> float:
+        told = desk.browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return float(next(one["value"] for one in told if one["name"] == "TaskDuration"))
+
+    def of(step: Callable[[], Any]) -> float:
+        before = busy_s()
+        step()
+        return 1000 * (busy_s() - before)
+
+    return of
+
+
 def first(desk: Desk) -> str:
     return desk.texts(".grid-body [role=row]")[0].split()[0]
 
 
-def scroll_sort_and_search(desk: Desk, shop: Shop) -> float:
-    """What a person may do; the longest task of the page meanwhile, ms."""
-    desk.run("window.longest = 0")
-    for row in list(shop.rows.values())[:500]:  # a burst of live rows
-        row[23] += 1
-        shop.push("row", row)
-    desk.wait(lambda: desk.run("return document.querySelectorAll('.fresh').length") > 0)
-    assert desk.browser.execute_async_script(SCROLL) == 60
-    desk.run("document.querySelector('[role=grid]').scrollTop = 0")
-    for name, column in (("Margin", 6), ("Price", 4)):
-        desk.click("[role=columnheader]", name)
-        best = max(row[column] for row in shop.rows.values())
-        leaders = {sku for sku, row in shop.rows.items() if row[column] == best}
-        desk.wait(lambda found=leaders: first(desk) in found)
-    desk.click("[role=columnheader]", "Product")
-    desk.wait(lambda: first(desk) == min(shop.rows))
-    search = desk.browser.find_element("id", "search")
-    search.send_keys("lamps 0019")
-    found = sum("0019" in sku and row[1] == "lamps" for sku, row in shop.rows.items())
-    desk.shows(".shown", f"{found:,} of {PRODUCTS:,} products")
-    search.send_keys(Keys.BACKSPACE * len("lamps 0019"))
-    desk.shows(".shown", f"{PRODUCTS:,} of {PRODUCTS:,} products")
-    return float(desk.run("return window.longest"))
-
-
-def test_twenty_thousand_products(desk: Desk, shop: Shop) -> None:
+def test_twenty_thousand_products(
+    desk: Desk, shop: Shop, cost_ms: Callable[[Callable[[], Any]], float]
+) -> None:
     desk.open()
     desk.shows(".shown", f"{PRODUCTS:,} of {PRODUCTS:,} products")
     assert desk.run("return document.querySelectorAll('[role=row]').length") < 60
-    desk.run(WATCH)
-    longest = []
-    while len(longest) < PASSES_MAX and not (longest and min(longest) < LONG_TASK_MS):
-        longest.append(scroll_sort_and_search(desk, shop))
-    assert min(longest) < LONG_TASK_MS
+    steps: dict[str, Callable[[], Any]] = {}
+
+    for place in range(JUMPS):
+        share = (place * 37 % 100) / 100
+        steps[f"jump to {share:.0%}"] = lambda share=share: desk.browser.execute_async_script(
+            JUMP, share
+        )
+
+    def sort(name: str, leaders: set[str]) -> None:
+        desk.click("[role=columnheader]", name)
+        desk.wait(lambda: first(desk) in leaders)
+
+    steps["to the top"] = lambda: desk.browser.execute_async_script(JUMP, 0)
+    for name, column in (("Margin", 6), ("Price", 4)):
+        best = max(row[column] for row in shop.rows.values())
+        leaders = {sku for sku, row in shop.rows.items() if row[column] == best}
+        steps[f"sort by {name}"] = lambda name=name, leaders=leaders: sort(name, leaders)
+    steps["sort by product"] = lambda: sort("Product", {min(shop.rows)})
+
+    search = desk.browser.find_element("id", "search")
+    for typed in ("l", "la", "lamps 0019"):
+        found = sum(
+            all(word in f"{sku} {row[1]}".lower() for word in typed.split())
+            for sku, row in shop.rows.items()
+        )
+
+        def look(typed: str = typed, found: int = found) -> None:
+            search.send_keys(Keys.END, Keys.BACKSPACE * 12, typed)
+            desk.shows(".shown", f"{found:,} of {PRODUCTS:,} products")
+
+        steps[f"search for {typed!r}"] = look
+
+    costs = {name: cost_ms(step) for name, step in steps.items()}
+    assert {name: cost for name, cost in costs.items() if cost >= LONG_TASK_MS} == {}
+
+
+def test_a_burst_of_live_rows(
+    desk: Desk, shop: Shop, cost_ms: Callable[[Callable[[], Any]], float]
+) -> None:
+    desk.open("catalogue?sort=sku")
+    desk.shows(".shown", f"{PRODUCTS:,} of {PRODUCTS:,} products")
+
+    def burst() -> None:
+        for number, row in enumerate(rows):
+            shop.push("row", [*row[:4], 100_000 + number, *row[5:23], row[23] + 1])
+        desk.shows(f"[data-id='{rows[0][0]}']", "€1,000.00")
+        desk.wait(lambda: desk.run("return document.querySelectorAll('.fresh').length") > 10)
+
+    rows = [shop.rows[sku] for sku in sorted(shop.rows)[:500]]
+    assert cost_ms(burst) < len(rows)  # a row costs less than a millisecond

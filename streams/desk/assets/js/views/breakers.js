@@ -55,8 +55,8 @@ function Open({ lines, ask }) {
 
 function Timeline({ lines }) {
   return html`<${Table} label="Timeline of breakers" head=${[{ name: "When" }, { name: "Scope" }, { name: "Became" }, { name: "Why" }]}
-    rows=${lines.map((one) => html`<tr><td><${Time} at=${one.at ?? one.since} quiet /></td><th scope="row"><${ScopeName} scope=${one.scope} /></th>
-      <td><${Breaker} state=${one.state} /></td><td class="why">${one.reasons.join("; ")}</td></tr>`)} />`;
+    rows=${lines.map((one) => html`<tr><td><${Time} at=${one.at} quiet /></td><th scope="row"><${ScopeName} scope=${one.scope} /></th>
+      <td><${Breaker} state=${one.to} /></td><td class="why">${one.reasons.join("; ") || one.message}</td></tr>`)} />`;
 }
 
 function Switch({ found }) {

@@ -35,6 +35,7 @@ function Sliders({ sku, decision, onTried }) {
   const all = sliders(decision);
   const [changed, setChanged] = useState({});
   const [answer, setAnswer] = useState(null);
+  const [today, setToday] = useState(null); // the first answer: nothing was changed
   const [failure, setFailure] = useState(null);
   const asked = JSON.stringify(changed);
 
@@ -46,6 +47,7 @@ function Sliders({ sku, decision, onTried }) {
       try {
         const found = await ask(`${product(sku)}/whatif`, { body, signal: stop.signal });
         setAnswer(found);
+        setToday((before) => before ?? found);
         setFailure(null);
         onTried(Object.keys(changed).length ? found : null);
       } catch (error) {
@@ -67,7 +69,7 @@ function Sliders({ sku, decision, onTried }) {
     <div class="sliders">${all.map((one) => html`<${Slider} ...${one} id=${`if-${one.key}`} now=${changed[one.key] ?? one.value}
       was=${one.value} isSet=${one.key in changed} put=${(value) => put(one.key, value)} digits=${DIGITS[one.key] ?? minorDigits(decision.currency)} />`)}</div>
     ${failure && html`<p class="bad" role="alert">${capital(failure.message)}</p>`}
-    ${answer && html`<${Compared} answer=${answer} currency=${decision.currency} />`}
+    ${answer && today && html`<${Compared} answer=${answer} today=${today} currency=${decision.currency} />`}
     ${best !== false && html`<p class="best" role="status">Best price under these: <b>${money(answer.best_price_minor, decision.currency)}</b>,
       ${" "}earning ${money(answer.best_objective_per_day_minor, decision.currency)} a day
       ${" "}<button type="button" class="quiet" onClick=${() => put("price_minor", best)}>Try it</button></p>`}<//>`;
@@ -91,15 +93,14 @@ const ROWS = [
   ["Profit's sd, horizon", "profit_sd_minor", (value, currency, signed) => money(value, currency, { signed })],
 ];
 
-function Compared({ answer, currency }) {
-  const { present } = answer;
+function Compared({ answer, today, currency }) {
   return html`<div class="scroll" tabindex="0" role="group" aria-label="What if, compared"><table class="compared"><thead><tr><th scope="col"><span class="hidden">Figure</span></th>
     <th scope="col" class="number">Today</th><th scope="col" class="number">What if</th><th scope="col" class="number">Difference</th></tr></thead>
     <tbody>${ROWS.map(([name, key, format]) => {
-      const difference = known(answer[key]) && known(present?.[key]) ? answer[key] - present[key] : null;
+      const difference = known(answer[key]) && known(today[key]) ? answer[key] - today[key] : null;
       const gain = key === "objective_per_day_minor" && known(difference) && Math.abs(difference) >= 0.5;
       return html`<tr><th scope="row">${name}</th>
-        <td class="number num"><${Shown}>${format(present?.[key] ?? null, currency)}<//></td>
+        <td class="number num"><${Shown}>${format(today[key], currency)}<//></td>
         <td class="number num" data-figure=${key}><${Shown}>${format(answer[key], currency)}<//></td>
         <td class=${`number num ${gain ? (difference > 0 ? "good" : "bad") : ""}`}><${Shown}>${format(difference, currency, true)}<//></td></tr>`;
     })}</tbody></table></div>`;
