@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 BATCH_RECORDS_MAX = 500
 POLL_S = 0.02
+PREFETCH_KB = 8 * 1024  # waits in the client, at most; its default is 64 MB for each follower
 # A quiet topic says nothing of an outage: the client's statistics do. It reconnects by itself.
 STATISTICS_MS = 1_000
 CONNECTED = ("UP", "UPDATE")
@@ -70,6 +71,8 @@ class TopicFollower:
         self._config = {
             **reader_config(settings, name),
             "isolation.level": isolation,
+            "queued.min.messages": 2 * BATCH_RECORDS_MAX,
+            "queued.max.messages.kbytes": PREFETCH_KB,
             "statistics.interval.ms": STATISTICS_MS,
             "stats_cb": self._look,
         }

@@ -103,11 +103,11 @@ def build_gateway(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )  # fmt: skip
     add_handlers(app)
-    app.include_router(session_router(doorkeeper, clock))
-    for part in parts:
+    for part in parts:  # routes are tried in their order, so prices come first
         for router in part.routers():
             app.include_router(router)
         part.mount(app)
+    app.include_router(session_router(doorkeeper, clock))
     _add_health(app, parts, registry)
     _describe_tokens(app)
     return app

@@ -18,6 +18,7 @@ from streams.gateway.board import Board, Decided, Routed
 from streams.gateway.desk_routes import desk_routes
 from streams.gateway.following import Following
 from streams.gateway.judged import Brief, judged, past_of
+from streams.gateway.memory import give_back
 from streams.gateway.parts import Part, Running
 from streams.gateway.prices import Prices
 from streams.gateway.product_routes import product_routes
@@ -148,6 +149,7 @@ class Desk(Part):
         for start in range(0, len(todo), JUDGED_AT_ONCE):
             part = todo[start : start + JUDGED_AT_ONCE]
             self.board.judge(await asyncio.to_thread(_judge, part))
+        await asyncio.to_thread(give_back)
         self._settled = True
         self.running.streams.wake()
 

@@ -28,8 +28,18 @@ class GatewayMetrics:
             "Event streams whose reader took nothing for too long.", registry=registry,
         )  # fmt: skip
 
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
     def answered(self, route: str, status: int, seconds: float | None) -> None:
         """A request was answered; ``seconds`` is None for a stream."""
-        self._requests.labels(route, status).inc()
+        requests, duration = self._child(route, status)
+        requests.inc()
         if seconds is not None:
-            self._seconds.labels(route).observe(seconds)
+            duration.observe(seconds)
+
+    def _child(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        found = self._children.get((route, status))
+        if found is None:
+            found = self._requests.labels(route, status), self._seconds.labels(route)
+            self._children[route, status] = found  # as many as routes and statuses
+        return found

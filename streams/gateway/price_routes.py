@@ -1,8 +1,10 @@
 """``/v1/prices`` and ``/v1/feed``: one price, many, what changes as it changes, what changed."""
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 from streams.edge.price import Price
@@ -28,6 +30,25 @@ CURSOR_EXAMPLE = "xk2kq8yrsqaz-0.120-1.77-2.9-3.41"
 Sku = Annotated[str, Field(min_length=1, max_length=128)]
 
 
+IF_NONE_MATCH = {
+    "name": "If-None-Match", "in": "header", "schema": {"type": "string"}, "example": '"5"',
+}  # fmt: skip
+
+
+class Direct(APIRoute):
+    """A route whose parameters are all in its path: FastAPI's own way takes twice as long."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint with the path's parameters."""
+        endpoint = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            answer: Response = await endpoint(request, **request.path_params)
+            return answer
+
+        return handle
+
+
 class Bulk(BaseModel):
     """Which prices."""
 
@@ -36,7 +57,7 @@ class Bulk(BaseModel):
 
 def price_routes(prices: "Prices") -> APIRouter:
     """The routes; ``prices`` is the part that they belong to."""
-    router = APIRouter(prefix="/v1", tags=["prices"], dependencies=[])
+    router = APIRouter(prefix="/v1", tags=["prices"])
     _add_stream(router, prices)
     _add_prices(router, prices)
     _add_feed(router, prices)
@@ -55,13 +76,7 @@ def _add_prices(router: APIRouter, prices: "Prices") -> None:
         body = feed.json_document(bodies, unknown=unknown, cursor=str(window.cursor))
         return Response(body, 200, prices.headers(), JSON)
 
-    @router.get(
-        "/prices/{sku:path}", summary="The price of a product",
-        responses=documented(Price, EXAMPLE) | errors(304, 404, 503),
-    )  # fmt: skip
-    async def one(
-        request: Request, sku: str, if_none_match: Annotated[str | None, Header()] = None
-    ) -> Response:
+    async def one(request: Request, sku: str) -> Response:
         """The ETag is the price's version: ask again with `If-None-Match`, and 304 says that it
         still holds. `X-As-Of` is when Kafka last answered."""
         prices.require_ready()
@@ -70,9 +85,16 @@ def _add_prices(router: APIRouter, prices: "Prices") -> None:
             raise unknown_sku(sku)
         etag = f'"{found.version}"'
         headers = {**prices.headers(), "ETag": etag}
-        if if_none_match is not None and _matches(if_none_match, etag):
+        known = request.headers.get("if-none-match")
+        if known is not None and _matches(known, etag):
             return Response(None, 304, headers)
         return Response(found.body, 200, headers, JSON)
+
+    router.add_api_route(
+        "/prices/{sku:path}", one, route_class_override=Direct, summary="The price of a product",
+        responses=documented(Price, EXAMPLE) | errors(304, 404, 503),
+        openapi_extra={"parameters": [IF_NONE_MATCH]},
+    )  # fmt: skip
 
     @router.get("/prices", summary="Prices of some products",
                 responses=documented(None, _many_example()) | errors(400, 503))  # fmt: skip
