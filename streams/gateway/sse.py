@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 CHUNK_EVENTS_MAX = 500
 HEARTBEAT_S = 15.0
 SENDS_PER_SECOND = 10_000.0  # of all streams together: each pauses between two of its sends
+GRACE_S = 4.0  # to end by itself when the process is told to end; the server waits 5 s
 RETRY = b"retry: 2000\n\n"
 CLOSING = b": the gateway ends\n\n"
 ABORT = "abort"  # in the request's state: drops its connection, whatever waits to be sent
@@ -119,7 +120,10 @@ class Answer(EventSourceResponse):
     """A stream that counts itself, and whose reader must take something now and then."""
 
     def __init__(self, streams: Streams, frames: AsyncIterator[bytes], blocked_s: float) -> None:
-        super().__init__(frames, ping=HEARTBEAT_S, send_timeout=blocked_s, sep="\n")
+        super().__init__(
+            frames, ping=HEARTBEAT_S, send_timeout=blocked_s, sep="\n",
+            shutdown_grace_period=GRACE_S,
+        )  # fmt: skip
         self._streams = streams
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
