@@ -232,7 +232,10 @@ def declared(*extras: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("rooms", "extras"),
-    [(("schemas", "models", "streams"), ("pictures",)), (("tests", "benchmarks"), ("dev",))],
+    [
+        (("schemas", "models", "streams"), ("pictures", "tracing")),
+        (("tests", "benchmarks"), ("dev",)),
+    ],
     ids=["runtime", "development"],
 )
 def test_every_import_is_a_declared_dependency(rooms, extras) -> None:

@@ -39,20 +39,22 @@ def command(
     from streams.metrics.health import Health
     from streams.metrics.registry import new_registry
     from streams.metrics.server import serve_metrics
+    from streams.tracing import tracing_of
 
     configure_logging(settings.worker.log_level)
     registry = new_registry("projector")
-    projector = Projector(settings, metrics=ProjectorMetrics(registry))
+    with tracing_of(settings, "projector") as tracing:
+        projector = Projector(settings, metrics=ProjectorMetrics(registry), tracing=tracing)
 
-    def end(*_: Any) -> None:
-        projector.stop()
+        def end(*_: Any) -> None:
+            projector.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    deleted = projector.rebuild() if rebuild else 0
-    health = Health(alive={"main": projector.alive}, ready={"prices": projector.ready})
-    with serve_metrics(settings, registry, health):
-        done = projector.run(once=once)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
+        deleted = projector.rebuild() if rebuild else 0
+        health = Health(alive={"main": projector.alive}, ready={"prices": projector.ready})
+        with serve_metrics(settings, registry, health):
+            done = projector.run(once=once)
     output.document(
         {
             "records": done.records,

@@ -49,6 +49,7 @@ def command(
     from streams.metrics.registry import new_registry
     from streams.metrics.server import serve_metrics
     from streams.metrics.worker import WorkerMetrics
+    from streams.tracing import tracing_of
     from streams.worker.liveness import Liveness
     from streams.worker.pricer import publisher_gate
     from streams.worker.worker import Worker, end_process
@@ -63,16 +64,17 @@ def command(
 
     configure_logging(settings.worker.log_level)
     registry = new_registry("worker")
-    worker = Worker(
-        settings, engines, gate=publisher_gate, on_halt=report_and_end,
-        metrics=WorkerMetrics(registry),
-    )  # fmt: skip
-    health = Health(
-        alive={"progress": Liveness(worker.progress, worker.progress.waiting)},
-        ready={"worker": worker.not_ready},
-    )
-    with serve_metrics(settings, registry, health):
-        worker.run()
+    with tracing_of(settings, "worker") as tracing:
+        worker = Worker(
+            settings, engines, gate=publisher_gate, on_halt=report_and_end,
+            metrics=WorkerMetrics(registry), tracing=tracing,
+        )  # fmt: skip
+        health = Health(
+            alive={"progress": Liveness(worker.progress, worker.progress.waiting)},
+            ready={"worker": worker.not_ready},
+        )
+        with serve_metrics(settings, registry, health):
+            worker.run()
     offsets = worker.progress.offsets()
     output.document(
         {

@@ -32,6 +32,7 @@ from streams.edge.redis_feed import Change, FeedLost, Move, RedisFeed
 from streams.edge.switch import PriceSwitch
 from streams.kafka import reader
 from streams.kafka.kafka_settings import GROUP, client_config, reader_config, topic_name
+from streams.tracing import Tracing, end_spans
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Projector:
     ----------
     settings : the loaded configuration
     metrics : what it tells Prometheus
+    tracing : where to send spans; without it there are none
     client : for Redis; by default as the settings say
     """
 
@@ -77,6 +79,7 @@ class Projector:
         settings: Any,
         *,
         metrics: ProjectorMetrics | None = None,
+        tracing: Tracing | None = None,
         client: redis.Redis | None = None,
     ) -> None:
         self._settings = settings
@@ -87,6 +90,7 @@ class Projector:
             settings.redis.changes_max,
         )  # fmt: skip
         self._metrics = metrics or ProjectorMetrics()
+        self._tracing = tracing
         self._switch = PriceSwitch(settings, self._fail)
         self._ending = threading.Event()
         self._lost = threading.Event()
@@ -225,6 +229,10 @@ class Projector:
                 return
 
     def _write(self, records: list[Record]) -> None:
+        spans: dict[int, Any] = {}
+        if self._tracing is not None:
+            headers = ((number, record.headers) for number, record in enumerate(records))
+            spans = self._tracing.begin("project", headers)
         changes = self._changes_in(records)
         moves = {
             record.partition: Move(self._positions.get(record.partition, 0), record.offset + 1)
@@ -235,6 +243,7 @@ class Projector:
         self._records += len(records)
         self._accepted += accepted
         self._metrics.wrote(len(records), accepted)
+        end_spans(spans)
 
     def _changes_in(self, records: Iterable[Record]) -> dict[str, Change]:
         """The last of each product, and the highest version seen of it."""

@@ -17,7 +17,7 @@ every case.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from schemas.tape import Source
 from schemas.topics import CONTROLS, PRODUCTS, ROUTES, SOURCES, TAPE
 from streams.kafka import dead_letters
 from streams.metrics.worker import WorkerMetrics
+from streams.tracing import Tracing, end_spans
 from streams.worker.lanes import Lane
 from streams.worker.outbox import IntakeOutbox, Send
 from streams.worker.routes import Route, RouteTable, encode_route, tape_partition
@@ -86,6 +87,7 @@ class Intake:
         propose_ticks: bool,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         metrics: WorkerMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.routes = routes
         self.outbox = outbox
@@ -93,6 +95,7 @@ class Intake:
         self.tape_partitions = tape_partitions
         self.now_ms = now_ms
         self.metrics = metrics or WorkerMetrics()
+        self.tracing = tracing
         self._proposer = TickProposer() if propose_ticks else None
         self._filter = TickFilter()
 
@@ -181,6 +184,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         listed: dict[str, Route] = {}
         now_ms = self.now_ms()
+        spans = self._begin_spans(topic, records)
         verdicts = [self.classify(topic, record, listed, now_ms) for record in records]
         if any(isinstance(verdict, Unrouted) for verdict in verdicts):
             # The products intake must not wait for itself: what precedes is in `listed`.
@@ -193,7 +197,7 @@ class Intake:
                 for record, verdict in zip(records, verdicts, strict=True)
             ]
         await self._send(self._letters(topic, records, verdicts))
-        await self._send(self._tape_records(verdicts))
+        await self._send(self._tape_records(verdicts, spans))
         await self._send(
             Send(ROUTES.name, sku.encode(), encode_route(sku, route))
             for sku, route in listed.items()
@@ -201,6 +205,7 @@ class Intake:
         for sku, route in listed.items():
             self.routes.add(sku, route)
         await self._send(self._tick(topic, verdicts))
+        end_spans(spans)
         self.metrics.appended(
             topic,
             [type(verdict).__name__.lower() for verdict in verdicts],
@@ -239,13 +244,25 @@ class Intake:
             if isinstance(verdict, Refuse):
                 yield dead_letters.intake_letter(topic, record, verdict.error, self.now_ms())
 
-    def _tape_records(self, verdicts: Sequence[Verdict]) -> Iterator[Send]:
+    def _begin_spans(self, topic: str, records: Sequence[Any]) -> dict[int, Any]:
+        """Spans of the records that carry a trace, by their place in the batch."""
+        if self.tracing is None:
+            return {}
+        headers = ((number, record.headers) for number, record in enumerate(records))
+        return self.tracing.begin("intake", headers, topic=topic)
+
+    def _tape_records(
+        self, verdicts: Sequence[Verdict], spans: Mapping[int, Any]
+    ) -> Iterator[Send]:
         everywhere = range(self.tape_partitions)
-        for verdict in verdicts:
+        for number, verdict in enumerate(verdicts):
             if isinstance(verdict, Append):
+                traced: tuple[tuple[str, bytes], ...] = ()
+                if number in spans and self.tracing is not None:
+                    traced = (self.tracing.header(spans[number]),)
                 one = verdict.partition
                 for partition in everywhere if one is None else (one,):
-                    yield Send(TAPE.name, verdict.key, verdict.value, partition)
+                    yield Send(TAPE.name, verdict.key, verdict.value, partition, traced)
 
     def _tick(self, topic: str, verdicts: Sequence[Verdict]) -> Iterator[Send]:
         # Controls carry an operator's time, which may be far from that of a replayed history.

@@ -13,7 +13,7 @@ same bytes. After 3: the manifest's position makes the repeat begin behind it.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -26,6 +26,7 @@ from schemas.errors import EngineError, PricemakerError
 from schemas.outputs import DiscountOffered, PriceDecided
 from schemas.topics import DISCOUNTS, PRICES, PRICES_LATEST
 from streams.metrics.worker import WorkerMetrics
+from streams.tracing import Tracing, end_spans
 from streams.worker.kill_switch import KillSwitch, Part, withheld
 from streams.worker.lanes import Lane
 from streams.worker.outbox import BatchRecords, GateBreach, OutputRecord
@@ -46,11 +47,13 @@ class Pricer:
         executor: Executor,
         switch: KillSwitch,
         metrics: WorkerMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.recovery = recovery
         self.executor = executor
         self.switch = switch
         self.metrics = metrics or WorkerMetrics()
+        self.tracing = tracing
         self.metrics.engines = lambda: [
             (number, held.engine) for number, held in list(self._held.items())
         ]
@@ -70,10 +73,21 @@ class Pricer:
         appended_ms = chunks[0].records[0].timestamp
         records = [(record.offset, record.value) for chunk in chunks for record in chunk.records]
         check_contiguous(partition, held.engine.position, records)
+        spans = self._begin_spans(partition, chunks)
         for part in self.switch.parts(records, held.engine.controls_read):
-            await self._price(held, part, appended_ms)
+            await self._price(held, part, appended_ms, spans)
+        end_spans(spans)
 
-    async def _price(self, held: Held, part: Part, appended_ms: int) -> None:
+    def _begin_spans(self, partition: int, chunks: Sequence[Chunk]) -> dict[int, Any]:
+        """Spans of the tape records that carry a trace, by their offset."""
+        if self.tracing is None:
+            return {}
+        headers = ((record.offset, record.headers) for chunk in chunks for record in chunk.records)
+        return self.tracing.begin("price", headers, tape_partition=partition)
+
+    async def _price(
+        self, held: Held, part: Part, appended_ms: int, spans: Mapping[int, Any]
+    ) -> None:
         partition, records = held.partition, part.records
         began_s = time.perf_counter()
         try:
@@ -91,6 +105,8 @@ class Pricer:
         decisions = self.metrics.folded(len(records), batch.outputs, folded_s - began_s)
         if part.held_back or self.switch.pending(held.engine.controls_read) is not None:
             batch = withheld(batch, partition)
+        if self.tracing is not None:
+            batch = self.tracing.mark(batch, spans)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.executor, held.outbox.commit, batch)
         self.metrics.committed(decisions, time.perf_counter() - folded_s, appended_ms)

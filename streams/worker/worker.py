@@ -27,6 +27,7 @@ from schemas.topics import SOURCES
 from streams.kafka import admin
 from streams.kafka.kafka_settings import COMMIT_DEADLINE_S
 from streams.metrics.worker import WorkerMetrics
+from streams.tracing import Tracing
 from streams.worker.app import build_app, take_over_deadline_s
 from streams.worker.intake import Intake
 from streams.worker.kill_switch import KillSwitch
@@ -71,6 +72,7 @@ class Worker:
         make sure itself that it notices.
     embedded : the broker is an ``EmbeddedBroker``
     metrics : where to count; a registry of its own that nobody sees without
+    tracing : where to send spans; without it there are none
     """
 
     def __init__(
@@ -82,12 +84,14 @@ class Worker:
         on_halt: Callable[[BaseException], None] = end_process,
         embedded: bool = False,
         metrics: WorkerMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self.engine_factory = engine_factory
         self.gate = gate
         self.embedded = embedded
         self.metrics = metrics or WorkerMetrics()
+        self.tracing = tracing
         self.progress = WorkerProgress(settings)
         self.ready = threading.Event()
         self.error: BaseException | None = None
@@ -206,6 +210,7 @@ class Worker:
             tape_partitions=partitions,
             propose_ticks=self.settings.worker.ticks == "sources",
             metrics=self.metrics,
+            tracing=self.tracing,
         )
 
     def _pricer(self, partitions: int) -> Pricer:
@@ -219,7 +224,8 @@ class Worker:
             metrics=self.metrics,
         )
         switch = KillSwitch(self.settings, self.halt)
-        return Pricer(recovery, self._executor("pricer", partitions), switch, self.metrics)
+        executor = self._executor("pricer", partitions)
+        return Pricer(recovery, executor, switch, self.metrics, self.tracing)
 
     def _executor(self, name: str, threads: int) -> ThreadPoolExecutor:
         executor = ThreadPoolExecutor(threads, thread_name_prefix=name)

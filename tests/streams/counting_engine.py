@@ -88,7 +88,8 @@ class CountingEngine:
             raise FoldBug("an event that the fold cannot bear")
         sku = event.get("sku", "controls")
         version = self.counts[sku] = changed[sku] = self.counts.get(sku, 0) + 1
-        body = {"sku": sku, "version": version, "position": offset, "event": event["event_id"]}
+        tape = {"partition": self.partition, "offset": offset}
+        body = {"sku": sku, "version": version, "tape": tape, "event": event["event_id"]}
         outputs.append(Output("prices", sku.encode(), orjson.dumps(body)))
 
 
