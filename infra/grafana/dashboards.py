@@ -147,8 +147,24 @@ EDGE = (
         ("sum(rate(pricemaker_redis_records_total[$__rate_interval]))", "records read"),
         ("sum(rate(pricemaker_redis_prices_total[$__rate_interval]))", "prices written"),
     )),
+    stat("Open event streams", COUNT, "sum(pricemaker_gateway_streams)"),
+    stat("Webhooks not delivered", COUNT,
+         'sum(pricemaker_webhook_state{state!="ok"})', 1, "endpoints that are not ok"),
     graph("Calls of Redis that failed", PER_SECOND,
           "sum(rate(pricemaker_redis_failures_total[$__rate_interval]))", "failures"),
+    graph("Requests", PER_SECOND, rate("pricemaker_gateway_requests_total", "route, status"),
+          "{{route}} {{status}}"),
+    quantiles("Answering a request", "pricemaker_gateway_request_duration_seconds", "route"),
+    Panel("Event streams", COUNT, (
+        ("sum(pricemaker_gateway_streams)", "open"),
+        ("sum(increase(pricemaker_gateway_streams_cut_off_total[1h]))", "cut off in an hour"),
+    )),
+    graph("Webhook calls", PER_SECOND, rate("pricemaker_webhook_calls_total", "endpoint, outcome"),
+          "{{endpoint}} {{outcome}}"),
+    graph("Prices delivered by webhook", PER_SECOND,
+          rate("pricemaker_webhook_prices_total", "endpoint"), "{{endpoint}}"),
+    graph("Prices that webhooks wait with", COUNT,
+          "sum by (endpoint) (pricemaker_webhook_waiting_prices)", "{{endpoint}}"),
 )  # fmt: skip
 
 DASHBOARDS = {

@@ -31,12 +31,16 @@ from streams.edge.redis_client import (
 from streams.edge.redis_feed import Change, FeedLost, Move, RedisFeed
 from streams.edge.switch import PriceSwitch
 from streams.kafka import reader
-from streams.kafka.kafka_settings import GROUP, client_config, reader_config, topic_name
+from streams.kafka.kafka_settings import (
+    client_config,
+    edge_group_id,
+    reader_config,
+    topic_name,
+)
 from streams.tracing import Tracing, end_spans
 
 log = logging.getLogger(__name__)
 
-GROUP_PROJECTOR = f"{GROUP}-projector"
 CHECK_S = 1.0
 WRITE_RECORDS_MAX = 100  # in one script: while it runs Redis serves nobody else
 ONCE_STEP_S = SWITCH_STEP_S = 0.02
@@ -314,7 +318,7 @@ class _Commits:
     """Commits positions for a group that nobody joins, so that its lag shows."""
 
     def __init__(self, settings: Any, topic: str) -> None:
-        group = f"{settings.topics.prefix}{GROUP_PROJECTOR}"
+        group = edge_group_id(settings, "projector")
         self._topic = topic
         self._committed: dict[int, int] = {}
         self._consumer = Consumer({**reader_config(settings, "projector"), "group.id": group})

@@ -31,6 +31,11 @@ def group_id(settings: Any) -> str:
     return f"{settings.topics.prefix}{name}"
 
 
+def edge_group_id(settings: Any, part: str) -> str:
+    """The group in which a part of the edge commits how far it has passed prices on."""
+    return f"{settings.topics.prefix}{GROUP}-{part}"
+
+
 def transactional_id(settings: Any, tape_partition: int) -> str:
     """One per tape partition: whoever takes the partition over fences its last owner by it."""
     return f"{settings.topics.prefix}{GROUP}-tape-{tape_partition}"

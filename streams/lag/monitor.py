@@ -9,8 +9,8 @@ import msgspec
 
 from schemas.errors import PricemakerError
 from schemas.events import rfc3339
-from schemas.topics import SOURCES, TAPE
-from streams.kafka.kafka_settings import client_config, group_id, topic_name
+from schemas.topics import PRICES_LATEST, SOURCES, TAPE
+from streams.kafka.kafka_settings import client_config, edge_group_id, group_id, topic_name
 from streams.lag.broker import GroupLag, PartitionLag, known_groups, wall_clock_ms
 from streams.lag.freshness import Freshness, price_freshness
 from streams.lag.observer import LagObserver
@@ -19,6 +19,7 @@ from streams.lag.rules import Status, worst
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 5.0
+WORKER_GROUPS = 3  # all roles together, or one each
 
 
 class Look(NamedTuple):
@@ -35,7 +36,7 @@ class Look(NamedTuple):
 
 
 def own_group_topics(settings: Any) -> dict[str, tuple[str, ...]]:
-    """All groups our workers may be in, with the topics of their role; the common one first."""
+    """All groups that we may have, with their topics: workers (the common one first), edge."""
     sources = tuple(topic_name(settings, topic.name) for topic in SOURCES)
     tape = (topic_name(settings, TAPE.name),)
     topics = {"all": sources + tape, "intake": sources, "pricer": tape}
@@ -43,11 +44,13 @@ def own_group_topics(settings: Any) -> dict[str, tuple[str, ...]]:
     for role, names in topics.items():
         worker = settings.worker.model_copy(update={"role": role})
         found[group_id(settings.model_copy(update={"worker": worker}))] = names
-    return found
+    latest = (topic_name(settings, PRICES_LATEST.name),)
+    endpoints = [f"webhook-{endpoint.name}" for endpoint in settings.webhooks.endpoints]
+    return found | {edge_group_id(settings, part): latest for part in ("projector", *endpoints)}
 
 
 def own_groups(settings: Any) -> dict[str, tuple[str, ...]]:
-    """Those of our groups that exist, with the topics of their role; the common one if none does.
+    """Those of our groups that exist, with their topics; the common one if no worker's does.
 
     Raises
     ------
@@ -56,7 +59,10 @@ def own_groups(settings: Any) -> dict[str, tuple[str, ...]]:
     topics = own_group_topics(settings)
     known = set(known_groups(client_config(settings)))
     existing = {group: names for group, names in topics.items() if group in known}
-    return existing or dict(list(topics.items())[:1])
+    common, *of_roles = list(topics)[:WORKER_GROUPS]
+    if not existing.keys() & {common, *of_roles}:
+        return {common: topics[common], **existing}
+    return existing
 
 
 def all_groups(settings: Any) -> dict[str, tuple[str, ...]]:

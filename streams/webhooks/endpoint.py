@@ -31,7 +31,7 @@ from schemas.codec import plan
 from schemas.topics import PRICES_LATEST
 from streams.edge.price import Price
 from streams.kafka import reader
-from streams.kafka.kafka_settings import GROUP, client_config, secret, topic_name
+from streams.kafka.kafka_settings import client_config, edge_group_id, secret, topic_name
 from streams.settings_webhooks import EndpointSettings
 from streams.webhooks.attempts import Attempts, Pace, State
 from streams.webhooks.message import headers_of, message_of
@@ -67,7 +67,7 @@ _DECODER = msgspec.json.Decoder(_Told)
 
 def group_of(settings: Any, endpoint: str) -> str:
     """The consumer group whose offsets are an endpoint's position."""
-    return f"{settings.topics.prefix}{GROUP}-webhook-{endpoint}"
+    return edge_group_id(settings, f"webhook-{endpoint}")
 
 
 class Endpoint:

@@ -334,12 +334,19 @@ def test_without_a_name_our_own_groups_are_shown(installed: Settings) -> None:
     sources = {prefix + topic.name for topic in SOURCES}
     tape = {prefix + TAPE.name}
     assert own_groups(installed) == {f"{prefix}pricemaker": sources | tape}
+    commit(bootstrap, f"{prefix}pricemaker-projector", f"{prefix}prices-latest", 0, 0)
+    latest = {f"{prefix}pricemaker-projector": {f"{prefix}prices-latest"}}
+    assert own_groups(installed) == {f"{prefix}pricemaker": sources | tape} | latest
     commit(bootstrap, f"{prefix}pricemaker-intake", f"{prefix}orders", 0, 0)
     commit(bootstrap, f"{prefix}pricemaker-pricer", f"{prefix}tape", 0, 0)
-    assert own_groups(installed) == {
-        f"{prefix}pricemaker-intake": sources,
-        f"{prefix}pricemaker-pricer": tape,
-    }
+    assert (
+        own_groups(installed)
+        == {
+            f"{prefix}pricemaker-intake": sources,
+            f"{prefix}pricemaker-pricer": tape,
+        }
+        | latest
+    )
 
 
 @pytest.mark.kafka
