@@ -84,7 +84,7 @@ def build_gateway(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams = Streams(gateway.streams_max, gateway.stream_blocked_s, metrics)
-        running = app.state.running = Running(streams, on_failure)
+        running = app.state.running = Running(streams, metrics, on_failure)
         async with AsyncExitStack() as stack:
             for part in parts:
                 stack.push_async_callback(part.stop)

@@ -15,7 +15,7 @@ import orjson
 
 from models.pricing.ledger import Case, blocked_case, cases_of, rank
 from schemas.events import DAY_MS, time_ms
-from schemas.outputs import Alert, PriceDecided
+from schemas.outputs import Alert, DiscountOffered, PriceDecided
 from streams.explain.decisions import DRIFT_DAYS
 from streams.explain.ledger_text import CASE_WORDS
 from streams.gateway.breaker_board import BreakerBoard
@@ -60,6 +60,7 @@ class Board:
         self.histories = Histories(history_records_max)
         self.blocked: dict[str, str] = {}
         self._values: dict[str, tuple[int, bytes]] = {}
+        self._offers: dict[str, dict[str, DiscountOffered]] = {}
         self._judged: dict[str, Judged] = {}
         self._rows: dict[str, tuple[Any, ...]] = {}
         self._cases: dict[str, Case] = {}
@@ -129,6 +130,11 @@ class Board:
             self._family_sizes[one.family] += 1
             self._refresh(one.sku)
 
+    def offer(self, batch: Iterable[DiscountOffered]) -> None:
+        """Take discounts; each replaces what was offered to its segment before."""
+        for one in batch:
+            self._offers.setdefault(one.sku, {})[one.segment] = one
+
     # -- what is asked
 
     @property
@@ -152,6 +158,10 @@ class Board:
         """A product's last decision, whole."""
         found = self._values.get(sku)
         return None if found is None else msgspec.json.decode(found[1], type=PriceDecided)
+
+    def offers(self, sku: str) -> tuple[DiscountOffered, ...]:
+        """A product's discounts, by segment."""
+        return tuple(one for _, one in sorted(self._offers.get(sku, {}).items()))
 
     def drift(self, sku: str) -> str | None:
         """What drift was told of a product in the last week."""

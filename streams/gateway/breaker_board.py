@@ -22,6 +22,7 @@ class Standing(NamedTuple):
     since: str
     offset: int  # of the change, on the tape
     evidence: dict[str, Any]
+    message: str
 
 
 class BreakerBoard:
@@ -128,5 +129,5 @@ def _standing(alert: Alert) -> Standing:
         reasons = (alert.message.partition(f"{_states(alert)[-1]} ")[2] or alert.message,)
     return Standing(
         kind, name, alert.tape.partition, _states(alert)[-1], reasons, alert.at,
-        alert.tape.offset, evidence,
+        alert.tape.offset, evidence, alert.message,
     )  # fmt: skip

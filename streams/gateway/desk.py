@@ -1,4 +1,4 @@
-"""The desk's data as a part of the gateway: it follows decisions, alerts and routes."""
+"""The desk's data as a part of the gateway: it follows decisions, alerts, routes and discounts."""
 
 import asyncio
 import logging
@@ -10,8 +10,9 @@ import msgspec
 import orjson
 from fastapi import APIRouter
 
-from schemas.outputs import Alert, PriceDecided
-from schemas.topics import ALERTS, PRICES, ROUTES
+from schemas.codec import plan
+from schemas.outputs import Alert, DiscountOffered, PriceDecided
+from schemas.topics import ALERTS, DISCOUNTS, PRICES, ROUTES
 from streams.edge.follower import Record
 from streams.edge.switch import SwitchState
 from streams.gateway.board import Board, Decided, Routed
@@ -43,7 +44,7 @@ class Desk(Part):
     board : the view, for the loop's thread alone
     prices : effective prices, and the kill switch
     reckoner : the kernels
-    unreadable : records that were no decisions, alerts or routes and were passed over
+    unreadable : records that could not be read and were passed over
     """
 
     name = "desk"
@@ -65,6 +66,7 @@ class Desk(Part):
             (PRICES, self._decisions, self.board.decide, self._newest),
             (ALERTS, self._alerts, self.board.alert, dict),
             (ROUTES, self._routes, self.board.route, dict),
+            (DISCOUNTS, self._offers, self.board.offer, dict),
         )
         self._followings = [
             Following(
@@ -110,7 +112,7 @@ class Desk(Part):
         """Records that could not be read."""
         if not self.unreadable:
             return None
-        return f"{self.unreadable} records are no decisions, alerts or routes"
+        return f"{self.unreadable} records of the desk's topics can't be read"
 
     def require_ready(self) -> None:
         """Refuse while not everything is known.
@@ -180,6 +182,10 @@ class Desk(Part):
         found = (self._read(one, Alert) for one in records)
         return [one for one in found if one is not None]
 
+    def _offers(self, records: list[Record]) -> list[DiscountOffered]:
+        found = (self._read(one, DiscountOffered) for one in records)
+        return [one for one in found if one is not None]
+
     def _routes(self, records: list[Record]) -> list[Routed]:
         found = (self._read(one, _Route) for one in records)
         return [Routed(one.sku, one.family) for one in found if one is not None]
@@ -198,6 +204,9 @@ class Desk(Part):
 class _Route(msgspec.Struct):
     sku: str
     family: str
+
+
+plan(Alert, DiscountOffered, _Route)  # each is decoded by a thread of its own
 
 
 def _judged(value: bytes) -> Any:

@@ -7,10 +7,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-import streams
+from streams.desk import ASSETS
 from streams.gateway.parts import Part
-
-ASSETS = Path(streams.__path__[0]) / "desk" / "assets"
 
 
 class _Files(StaticFiles):

@@ -8,7 +8,7 @@ OTHER = "other"  # a path that is none of ours
 
 
 class GatewayMetrics:
-    """Requests by route, and streams."""
+    """Requests by route, streams, and what is shown."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._requests = Counter(
@@ -23,6 +23,10 @@ class GatewayMetrics:
         self.streams = Gauge(
             "pricemaker_gateway_streams", "Event streams that are open.", registry=registry
         )
+        self.prices = Gauge(
+            "pricemaker_gateway_prices", "Products that have an effective price here.",
+            registry=registry,
+        )  # fmt: skip
         self.cut_off = Counter(
             "pricemaker_gateway_streams_cut_off",
             "Event streams whose reader took nothing for too long.", registry=registry,

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Response
 
+from schemas.errors import ServiceError
 from streams.gateway.desk import Desk
 from streams.gateway.desk_routes import told
 from streams.gateway.openapi import errors
@@ -14,6 +15,10 @@ from streams.gateway.parts import Part, Running
 from streams.lag import LagMonitor
 
 LOOK_EVERY_S = 0.5
+EMBEDDED = ServiceError(
+    "embedded_broker", "the demo's broker tells nothing of consumer groups: lag is not known.",
+    fix="Run the worker on Kafka to see its lag.",
+)  # fmt: skip
 
 
 class Lag(Part):
@@ -21,8 +26,9 @@ class Lag(Part):
 
     name = "lag"
 
-    def __init__(self, settings: Any, desk: Desk, monitor: LagMonitor | None = None) -> None:
-        self.monitor = monitor or LagMonitor(settings)
+    def __init__(self, settings: Any, desk: Desk, *, embedded: bool = False) -> None:
+        self.monitor = LagMonitor(settings)
+        self._embedded = embedded
         self._desk = desk
         self._telling: asyncio.Task[None] | None = None
 
@@ -34,12 +40,14 @@ class Lag(Part):
         async def lag() -> Response:
             """As `pricemaker lag --json` has it. `problem`: why the last look failed; the look
             before it is shown with its time."""
-            return told(self.monitor.document())
+            return told(self._document())
 
         return (router,)
 
     async def start(self, running: Running) -> None:
         """Begin to look."""
+        if self._embedded:
+            return
         self.monitor.start()
         self._telling = asyncio.create_task(self._tell(running))
 
@@ -55,7 +63,7 @@ class Lag(Part):
 
     def degraded(self) -> str | None:
         """Lag that is not known now."""
-        return self.monitor.not_known()
+        return None if self._embedded else self.monitor.not_known()
 
     async def _tell(self, running: Running) -> None:
         before: object = None
@@ -68,4 +76,8 @@ class Lag(Part):
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _body(self) -> bytes:
-        return orjson.dumps(self.monitor.document())
+        return orjson.dumps(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        found = self.monitor.document()
+        return found | {"problem": EMBEDDED.as_dict()} if self._embedded else found

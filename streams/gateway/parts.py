@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from streams.gateway.gateway_metrics import GatewayMetrics
 from streams.gateway.sse import Streams
 
 if TYPE_CHECKING:
@@ -21,12 +22,19 @@ class Running:
     Attributes
     ----------
     streams : the open event streams; `Streams.wake` after something changed
+    metrics : of the gateway
     loop : for `call_soon_threadsafe`, from a thread of the part's own
     failure : what ended a part, once one has failed
     """
 
-    def __init__(self, streams: Streams, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        metrics: GatewayMetrics,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
         self.streams = streams
+        self.metrics = metrics
         self.loop = asyncio.get_running_loop()
         self.failure: BaseException | None = None
         self._on_failure = on_failure

@@ -138,4 +138,5 @@ class Prices(Part):
 
     def _show(self, taken: list[Taken]) -> None:
         if self.window.take(taken):
+            self.running.metrics.prices.set(self.window.count)
             self.running.streams.wake()

@@ -103,10 +103,8 @@ def _product(desk: "Desk", sku: str) -> dict[str, Any]:
     decision, shown = board.decision(sku), desk.prices.window.get(sku)
     record = None if decision is None else decision.record
     blocked, changed = board.blocked.get(sku), board.breakers.of_sku(sku)
-    breaker = None
-    if changed is not None:
-        reasons = "; ".join(changed.reasons)
-        breaker = f"{changed.since}: {changed.state}{f': {reasons}' if reasons else ''}"
+    breaker = None if changed is None else f"{changed.since}: {changed.message}"
+    text = explanation_group(decision, blocked, breaker, board.offers(sku))
     return {
         "sku": sku,
         "row": board.row(sku),
@@ -115,7 +113,7 @@ def _product(desk: "Desk", sku: str) -> dict[str, Any]:
         "history": board.histories.of(sku),
         "waterfall": [] if decision is None else _waterfall(decision),
         "charges": [] if decision is None else [one._asdict() for one in charges(decision)],
-        "text": _plain(explanation_group(decision, blocked, breaker, ())),
+        "text": _plain(text),
         "passport": None if record is None else msgspec.to_builtins(record.passport),
         "blocked": blocked,
         "drift": board.drift(sku),

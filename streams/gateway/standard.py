@@ -41,4 +41,12 @@ def standard_parts(
     reckoner = Reckoner(kernel or warm)
     desk = Desk(settings, prices, reckoner, embedded=embedded)
     webhooks = [WebhooksPart(settings, registry)] if settings.webhooks.endpoints else []
-    return [switch, prices, reckoner, desk, Lag(settings, desk), DeskFiles(), *webhooks]
+    return [
+        switch,
+        prices,
+        reckoner,
+        desk,
+        Lag(settings, desk, embedded=embedded),
+        DeskFiles(),
+        *webhooks,
+    ]

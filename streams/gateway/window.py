@@ -51,17 +51,19 @@ class Window:
     Parameters
     ----------
     topic : names the topic in cursors (`streams.gateway.cursor.Cursor`)
+
+    Attributes
+    ----------
+    count : products that have a price
     """
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
+        self.count = 0
         self._prices: dict[str, Shown] = {}
         self._by_partition: dict[int, dict[str, Shown]] = {}  # in the order of offsets
         self._next: dict[int, int] = {}
         self._made: dict[Hashable, Any] = {}
-
-    def __len__(self) -> int:
-        return sum(one.body is not None for one in self._prices.values())
 
     def get(self, sku: str) -> Shown | None:
         """The product, if it has an effective price."""
@@ -89,6 +91,7 @@ class Window:
                     continue
                 body = msgspec.json.encode(record.price)
             shown = Shown(record.sku, record.partition, record.offset, version, body)
+            self.count += (body is not None) - (known is not None and known.body is not None)
             if known is not None:
                 del self._by_partition[known.partition][record.sku]
             self._by_partition.setdefault(record.partition, {})[record.sku] = shown

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 from fastapi import FastAPI
 
-from schemas.outputs import Alert, PriceDecided
+from schemas.outputs import Alert, DiscountOffered, PriceDecided
 from streams.edge.follower import Record
 from streams.edge.price import Price
 from streams.gateway.app import build_gateway
@@ -140,6 +140,10 @@ class ShownDesk(Desk):
         """What the follower of ``alerts`` does with a batch."""
         self.board.alert(self._alerts(records_of(alerts)))
         self.running.streams.wake()
+
+    def offer(self, *offers: DiscountOffered) -> None:
+        """What the follower of ``discounts`` does with a batch."""
+        self.board.offer(self._offers(records_of(offers)))
 
     def route(self, **families: str) -> None:
         """What the follower of ``routes`` does with a batch."""

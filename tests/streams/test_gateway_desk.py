@@ -1,6 +1,7 @@
 """The desk's data: rows, exceptions, breakers, portfolio, products, curves, what if, steering."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -9,12 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from models.kernel.tile import Kernel
 from schemas.errors import ServiceError
-from schemas.outputs import Alert, PriceDecided, TapePosition
+from schemas.outputs import Alert, DiscountOffered, PriceDecided, TapePosition
 from streams.cli import cli
 from streams.controls import controls
+from streams.explain.explain import Explanation, explanation_text
 from streams.gateway.board import BLOCKED, Board, Decided
 from streams.gateway.breaker_board import TIMELINE_MAX, BreakerBoard
 from streams.gateway.history import PER_SKU_MIN, Histories, Past
@@ -393,6 +396,32 @@ def test_a_product(desk: ShownDesk, scene: Scene) -> None:
         assert blocked["text"].startswith("NOT PRICED: no unit cost is known")
         unknown = await client.get("/v1/desk/products/NOPE")
         assert code_of(unknown) == (404, "unknown_sku")
+
+    ask(question, desk)
+
+
+def test_the_text_is_that_of_the_explain_command(desk: ShownDesk, scene: Scene) -> None:
+    offer = DiscountOffered(
+        discount_id="d", sku="B", segment="new", status="offered", amount_minor=50, currency="EUR",
+        list_price_minor=796, discounted_minor=746, market=None, disclosure=None,
+        valid_from="2026-01-05T00:00:00.000Z", valid_until=None, reasons=(), evidence=None,
+        tape=TapePosition(0, 1), engine="e", policy_sha256="p",
+    )  # fmt: skip
+    decision = [one for one in scene.decisions if one.sku == "B"][-1]
+    trip = next(one for one in scene.alerts if one.sku == "B")
+    found = Explanation(
+        sku="B", decision=decision, blocked=None, breaker=f"{trip.at}: {trip.message}",
+        discounts=(offer,),
+    )  # fmt: skip
+    lines = io.StringIO()
+    Console(file=lines, width=100, highlight=False, markup=False).print(explanation_text(found))
+
+    async def question(client: httpx.AsyncClient) -> None:
+        desk.offer(offer)
+        text = (await client.get("/v1/desk/products/B")).json()["text"]
+        assert text == lines.getvalue()
+        assert "CLOSED -> OPEN by kim: drill" in text
+        assert "Discounts beside the list price" in text
 
     ask(question, desk)
 

@@ -1,6 +1,7 @@
 """The gateway as it runs: uvicorn, real Kafka, event streams, clients that are slow or many."""
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 from confluent_kafka import Producer
 
 from schemas.events import Scope
@@ -18,13 +20,15 @@ from streams.controls import controls
 from streams.edge.price import Price
 from streams.gateway.serve import GatewayServer
 from streams.gateway.standard import standard_parts
+from streams.kafka import admin
 from streams.kafka.feeder import Feeder
 from streams.kafka.kafka_settings import pricer_producer_config, topic_name
 from streams.settings import Settings
 from tests.streams.gateway_app import DESK, ShownPrices, price, record
-from tests.streams.spine import fresh_topics, wait_until
+from tests.streams.spine import ROOT, fresh_topics, new_prefix, settings_for, wait_until
 
 WAIT_S = 60.0
+BROKER = ROOT / "infra" / "kafka" / "broker"
 GOLDEN = Path(__file__).parent / "golden" / "decision.json"
 BATCH_BYTES = 40_000
 BUFFERS_BYTES = 32 * 1024 * 1024  # more than any buffer on the way holds
@@ -298,3 +302,33 @@ def test_the_desk_on_real_topics(kafka_bootstrap: str) -> None:
             assert (row[sku], row[version]) == ("B", 2)
         with events(client, "/v1/desk/stream?cursor=other-1") as stream:
             assert next(stream)["event"] == "reset"
+
+
+@pytest.mark.kafka
+def test_while_the_broker_is_away_prices_are_served_with_their_age(tmp_path: Path) -> None:
+    place = ["--data", str(tmp_path)]
+    try:
+        settings = settings_for(broker("start", "--port", "0", *place), new_prefix())
+        admin.create_topics(settings, partitions=1)
+        publish(settings, price("A", 1))
+        with serving(settings) as client, events(client, "/v1/prices/stream") as stream:
+            broker("stop", *place, "--kill")
+            wait_until(lambda: "prices" in client.get("/readyz").json()["degraded"], WAIT_S)
+            answer, ready = client.get("/v1/prices/A"), client.get("/readyz")
+            since = answer.headers["x-as-of"]
+            assert (answer.json()["version"], ready.status_code) == (1, 200)
+            told = f"Kafka does not answer; prices are as of {since}"
+            assert ready.json()["degraded"]["prices"] == told
+            broker("start", *place)
+            publish(settings, price("A", 2))
+            assert next(stream)["data"]["version"] == 2
+            wait_until(lambda: "prices" not in client.get("/readyz").json()["degraded"], WAIT_S)
+            assert client.get("/v1/prices/A").headers["x-as-of"] > since
+    finally:
+        broker("stop", *place, "--kill")
+
+
+def broker(verb: str, *arguments: str) -> str:
+    """What the broker's script says."""
+    done = subprocess.run([BROKER, verb, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
