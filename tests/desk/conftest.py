@@ -8,9 +8,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from streams.controls import controls
 from tests.chromium import appear, started
-from tests.desk.server import serving
-from tests.desk.shop import Shop
+from tests.desk.shop import Serving, Shop
 
 SETTLED = """return !!document.querySelector('main') && !document.querySelector('.boot, .spinner')
     && ['live', 'out'].includes(document.documentElement.dataset.connection ?? 'out')"""
@@ -22,8 +22,9 @@ DEADLINE_S = 30
 class Desk:
     """The page as a person uses it: open, look, click, press keys, wait until something shows."""
 
-    def __init__(self, browser: Any, address: str, shop: Shop) -> None:
-        self.browser, self.address, self.shop = browser, address, shop
+    def __init__(self, browser: Any, serving: Serving) -> None:
+        self.browser, self.serving = browser, serving
+        self.address = f"{serving.url}/desk/"
         self.failures_expected = False
 
     def open(self, route: str = "catalogue", scheme: str = "light", width: int = 1400) -> None:
@@ -89,17 +90,26 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def shop() -> Shop:
-    return Shop()
+def tokens() -> bool:
+    """Whether callers need one."""
+    return False
 
 
 @pytest.fixture
-def desk(chromium: Any, shop: Shop) -> Iterator[Desk]:
+def shop(tokens: bool) -> Shop:
+    return Shop(tokens=tokens)
+
+
+@pytest.fixture
+def desk(chromium: Any, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """The desk of a shop; nothing may be written to the browser's console."""
+    monkeypatch.setattr(controls, "send", shop.take)
     chromium.get_log("browser")
-    with serving(shop) as address:
-        desk = Desk(chromium, address, shop)
-        yield desk
-        told = [one["message"] for one in chromium.get_log("browser") if one["level"] != "INFO"]
-        chromium.get("about:blank")
+    chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    serving = Serving(shop)
+    desk = Desk(chromium, serving)
+    yield desk
+    told = [one["message"] for one in chromium.get_log("browser") if one["level"] != "INFO"]
+    chromium.get("about:blank")
+    serving.stop()
     assert desk.failures_expected or told == []

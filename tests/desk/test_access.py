@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from streams.edge.switch import SwitchState
 from tests.desk.conftest import Desk
-from tests.desk.shop import Shop
+from tests.desk.shop import LIVES, Shop
 
 pytestmark = pytest.mark.chromium
 
@@ -38,7 +39,8 @@ def findings(desk: Desk) -> list[Any]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(desk: Desk, shop: Shop, scheme: str) -> None:
-    shop.switch = {"on": True, "actor": "ann", "reason": "a test", "at": shop.switch["at"]}
+    thrown = SwitchState(True, "ann", "a test", "2026-01-10T12:00:00.000Z")
+    shop.on_loop(lambda: shop.desk.prices.switch._tell(thrown))
     found = {}
     desk.open(VIEWS[0], scheme)
     for view in VIEWS:
@@ -57,9 +59,9 @@ def test_axe_finds_nothing(desk: Desk, shop: Shop, scheme: str) -> None:
     assert found == {view: [] for view in VIEWS}
 
 
-def test_axe_finds_nothing_at_the_login(desk: Desk, shop: Shop) -> None:
+@pytest.mark.parametrize("tokens", [True])
+def test_axe_finds_nothing_at_the_login(desk: Desk) -> None:
     desk.failures_expected = True  # the 401 is in the console
-    shop.session = None
     desk.open()
     desk.shows("main", "Log in with your token.")
     assert findings(desk) == []
@@ -84,24 +86,35 @@ def test_by_keyboard_alone(desk: Desk, shop: Shop) -> None:
         )
         assert len(names) < 30
     assert names[0] == "Skip to the page"
-    assert names[2:8] == ["Catalogue", "Exceptions", "Approvals", "Breakers", "Portfolio", "Lag"]
+    assert [name.split("\n")[0] for name in names[2:8]] == [
+        "Catalogue",
+        "Exceptions",
+        "Approvals",
+        "Breakers",
+        "Portfolio",
+        "Lag",
+    ]
     assert active(desk) == "Product"
     desk.press(Keys.ARROW_RIGHT * 2, Keys.ENTER)
     assert active(desk).startswith("Price")
-    dearest = max(shop.rows.values(), key=lambda row: (row[4], row[0]))
-    desk.wait(lambda: dearest[0] in desk.texts(".grid-body [role=row]")[0])
+    rows = shop.rows()
+    priced = [row for row in rows.values() if row["price_minor"] is not None]
+    dearest = max(priced, key=lambda row: row["price_minor"])["sku"]
+    desk.wait(lambda: dearest in desk.texts(".grid-body [role=row]")[0])
     assert desk.run("return document.querySelector('[aria-sort=descending]').innerText").startswith(
         "Price"
     )
     desk.chord(Keys.CONTROL, Keys.END)
-    last = f"[aria-rowindex='{len(shop.rows) + 1}']"
+    last = f"[aria-rowindex='{len(rows) + 1}']"
     desk.wait(lambda: desk.run("return !!document.querySelector(arguments[0])", last))
     desk.chord(Keys.CONTROL, Keys.HOME)
     desk.press(Keys.ARROW_DOWN)
-    desk.wait(lambda: active(desk) == dearest[0])
-    assert desk.text(".cell-line").startswith(dearest[0])
+    desk.wait(lambda: active(desk) == dearest)
+    assert desk.text(".cell-line").startswith(dearest)
     desk.press(Keys.ENTER)
-    desk.shows("h1", dearest[0])
+    desk.shows("h1", dearest)
+    desk.go(f"product/{LIVES}")
+    desk.shows("h1", LIVES)
     reached = ""
     while reached != "Trip breaker…":
         desk.press(Keys.TAB)
@@ -110,20 +123,21 @@ def test_by_keyboard_alone(desk: Desk, shop: Shop) -> None:
     desk.wait(lambda: desk.run("return document.activeElement.id") == "confirm-reason")
     desk.press("too dear", Keys.TAB, Keys.TAB, Keys.ENTER)
     desk.shows(".toasts", "The trip is on the tape.")
-    scope = {"kind": "sku", "name": dearest[0]}
-    assert shop.sent == [("breakers/trip", {"scope": scope, "reason": "too dear"})]
-    assert desk.run("return document.activeElement.tagName") == "BUTTON"
+    told = {"command": "breaker_trip", "scope": ("sku", LIVES), "by": ("local", "too dear")}
+    assert shop.commands() == [told]
+    desk.wait(lambda: desk.run("return document.activeElement.tagName") == "BUTTON")
 
 
 def test_the_grid_tells_where_one_is(desk: Desk, shop: Shop) -> None:
     desk.open()
+    rows = shop.rows()
     told = desk.run(
         """const grid = document.querySelector('[role=grid]');
         return [grid.getAttribute('aria-rowcount'), grid.getAttribute('aria-colcount'),
           grid.querySelectorAll('[role=columnheader]').length,
           [...grid.querySelectorAll('.grid-body [role=row]')].map((row) => row.ariaRowIndex)]"""
     )
-    assert told[:2] == [str(len(shop.rows) + 1), str(told[2])]
+    assert told[:2] == [str(len(rows) + 1), str(told[2])]
     assert told[3] == [str(number) for number in range(2, len(told[3]) + 2)]
 
 

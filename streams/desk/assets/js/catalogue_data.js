@@ -1,6 +1,7 @@
 // The catalogue on the page's side: columns to draw from, live rows, and an order from the worker.
 import { Failure } from "./api.js";
 import { batch, computed, signal } from "./lib.js";
+import { noticed } from "./store.js";
 
 const RETRY_MS = 2000;
 const NEW_ROWS_MAX = 2000; // kept for the worker between two orders; more reload the whole
@@ -68,7 +69,8 @@ export function receive(row) {
   const sku = row[0];
   const place = places.get(sku);
   const version = names.indexOf("version");
-  if (place !== undefined && columns.version[place] >= row[version]) return;
+  // The same version may come again with another breaker, or a reason why it is held.
+  if (place !== undefined && columns.version[place] > row[version]) return;
   waiting.push(row);
   if (place === undefined) extend();
   const at = place ?? places.size;
@@ -125,7 +127,8 @@ const HANDLERS = {
   },
   failed({ status, error }) {
     const failure = new Failure(status, error ?? { code: "unexpected", message: "no answer." });
-    state.value = { name: "failed", failure };
+    noticed(failure);
+    if (state.peek().name !== "ready") state.value = { name: "failed", failure };
     if (status === 503 || status === 0) retry = setTimeout(load, RETRY_MS);
   },
   order({ id, order: found, tookMs }) {

@@ -1,7 +1,9 @@
-// Server-sent events. The browser reconnects by itself with Last-Event-ID; where it gives up (the
-// gateway answered with an error) we try again ever more slowly and read the whole anew.
+// Server-sent events, from the catalogue's cursor on, so that no change falls between the two. The
+// browser reconnects by itself with Last-Event-ID; where it gives up (the gateway answered with an
+// error), or the cursor is of another process, the catalogue is read anew, and the stream after it.
+import { ask } from "./api.js";
 import * as catalogue from "./catalogue_data.js";
-import { breakers, connection, exceptionsFound, killSwitch, lag, steered } from "./store.js";
+import { connection, exceptionsFound, killSwitch, lag, steered } from "./store.js";
 
 const FIRST_MS = 1000;
 const LONGEST_MS = 30000;
@@ -9,12 +11,11 @@ const LONGEST_MS = 30000;
 let source = null;
 let pause = FIRST_MS;
 let timer = null;
-let lost = false;
 
 const HANDLERS = {
   row: (row) => catalogue.receive(row),
-  exceptions: (found) => {
-    exceptionsFound.value = typeof found === "number" ? found : found.count ?? found.found;
+  exceptions: ({ found }) => {
+    exceptionsFound.value = found;
   },
   lag: (document) => {
     lag.value = document;
@@ -23,49 +24,55 @@ const HANDLERS = {
     killSwitch.value = found;
     steered.value += 1;
   },
-  breaker: (line) => {
-    if (breakers.value) breakers.value = withLine(breakers.value, line);
+  breaker: () => {
     steered.value += 1;
   },
-  reset: () => catalogue.load(),
+  reset: () => {
+    source.close();
+    catalogue.load();
+  },
 };
-
-export const sameScope = (left, right) => left.kind === right.kind && left.name === right.name;
-
-function withLine(board, line) {
-  const others = board.breakers.filter((one) => !sameScope(one.scope, line.scope));
-  const closed = line.state === "CLOSED" && line.scope.kind !== "catalogue";
-  return { ...board, breakers: closed ? others : [...others, line] };
-}
 
 function say(state) {
   connection.value = { state, since: Date.now() };
   document.documentElement.dataset.connection = state;
 }
 
+/** What the stream tells only when it changes. */
+async function readStanding() {
+  const [cases, board, document] = await Promise.allSettled([
+    ask("/desk/exceptions?limit=1"), ask("/desk/breakers"), ask("/desk/lag"),
+  ]);
+  if (cases.value) exceptionsFound.value = cases.value.found;
+  if (board.value) {
+    killSwitch.value = board.value.switch;
+    steered.value += 1;
+  }
+  if (document.value) lag.value = document.value;
+}
+
 function opened() {
   pause = FIRST_MS;
   say("live");
-  if (lost) catalogue.load();
-  lost = false;
+  readStanding();
 }
 
 function broken() {
   say("lost");
   if (source.readyState !== EventSource.CLOSED) return;
-  lost = true;
   clearTimeout(timer);
-  timer = setTimeout(connect, pause);
+  timer = setTimeout(catalogue.load, pause);
   pause = Math.min(2 * pause, LONGEST_MS);
 }
 
-export function connect() {
+/** Listen to what changes after `cursor`. */
+export function connect(cursor) {
   source?.close();
-  source = new EventSource("/v1/desk/stream");
+  source = new EventSource(`/v1/desk/stream?cursor=${encodeURIComponent(cursor)}`);
   source.onopen = opened;
   source.onerror = broken;
   for (const [name, handle] of Object.entries(HANDLERS)) {
-    source.addEventListener(name, ({ data }) => handle(data ? JSON.parse(data) : null));
+    source.addEventListener(name, ({ data }) => handle(JSON.parse(data)));
   }
 }
 

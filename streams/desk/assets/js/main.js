@@ -97,9 +97,12 @@ function Desk() {
   useEffect(() => {
     if (state !== "in") return undefined;
     catalogue.load();
-    connect();
     return disconnect;
   }, [state]);
+  const { name, cursor } = catalogue.state.value;
+  useEffect(() => {
+    if (state === "in" && name === "ready") connect(cursor);
+  }, [state, name, cursor]);
   const at = `${route.value.view}/${route.value.rest.join("/")}`;
   useEffect(() => {
     scrollTo(0, 0);

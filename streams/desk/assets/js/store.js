@@ -10,7 +10,6 @@ export const connection = signal({ state: "connecting", since: Date.now() });
 export const killSwitch = signal(null); // {on, actor, reason, at} once known
 export const exceptionsFound = signal(null);
 export const lag = signal(null);
-export const breakers = signal(null); // the board as last read
 export const steered = signal(0); // rises when a breaker, the switch or an approval changed
 export const now = signal(Date.now());
 export const toasts = signal([]);

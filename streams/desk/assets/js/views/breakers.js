@@ -3,7 +3,7 @@ import { ask } from "../api.js";
 import { capital, count, known } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
 import { useAsked } from "../loaded.js";
-import { breakers, killSwitch, steered } from "../store.js";
+import { killSwitch, steered } from "../store.js";
 import { Answer, Badge, Breaker, Confirm, Empty, Operate, Panel, ProductLink, Shown, Table, Time } from "../ui.js";
 
 export const scopeWords = (scope) =>
@@ -12,9 +12,7 @@ export const scopeWords = (scope) =>
 export function Breakers() {
   const found = useAsked("/desk/breakers", steered.value);
   useEffect(() => {
-    if (!found.data) return;
-    breakers.value = found.data;
-    if (known(found.data.switch)) killSwitch.value = found.data.switch;
+    if (found.data) killSwitch.value = found.data.switch;
   }, [found.data]);
   return html`<h1>Breakers</h1>
     <p class="lead">What holds prices back, and by whose hand. What is done here is an event on the tape, with your name and reason.</p>
@@ -53,10 +51,13 @@ function Open({ lines, ask }) {
       <td class="acts"><${Operate} label=${`Reset ${scopeWords(one.scope)}`} onClick=${() => ask("reset", one.scope)}>Reset…<//></td></tr>`)} />`;
 }
 
+/** "OPEN -> HALF_OPEN by ann: mended" without what stands beside it already. */
+const withoutStates = (message) => message.replace(/^\w+ -> \w+:? /, "");
+
 function Timeline({ lines }) {
   return html`<${Table} label="Timeline of breakers" head=${[{ name: "When" }, { name: "Scope" }, { name: "Became" }, { name: "Why" }]}
     rows=${lines.map((one) => html`<tr><td><${Time} at=${one.at} quiet /></td><th scope="row"><${ScopeName} scope=${one.scope} /></th>
-      <td><${Breaker} state=${one.to} /></td><td class="why">${one.reasons.join("; ") || one.message}</td></tr>`)} />`;
+      <td><${Breaker} state=${one.to} /></td><td class="why">${one.reasons.join("; ") || withoutStates(one.message)}</td></tr>`)} />`;
 }
 
 function Switch({ found }) {

@@ -15,8 +15,8 @@ import { Waterfall } from "./waterfall.js";
 import { WhatIf } from "./whatif.js";
 
 export function Product({ sku }) {
-  const version = catalogue.rowOf(sku)?.version ?? 0;
-  const found = useAsked(pathOf(sku), version);
+  const row = catalogue.rowOf(sku);
+  const found = useAsked(pathOf(sku), row && `${row.version}/${row.breaker}/${row.held_by}`);
   return html`<p class="crumbs"><a href=${href("catalogue")}>Catalogue</a> / <span>${sku}</span></p>
     <${Answer} found=${found} what=${`product ${sku}`}>${(data) => html`<${Page} sku=${sku} data=${data} />`}<//>`;
 }
@@ -57,7 +57,7 @@ function Head({ sku, data }) {
   return html`<header class="product-head">
     <div>
       <h1>${sku}</h1>
-      <p class="note">${record?.category || "no category"} · version ${decision.version} · decided <${Time} at=${decision.decided_at} />
+      <p class="note">${record?.category || "no category"} · version ${decision.version} · decided <${Time} at=${decision.decided_at} />${" "}
         · asked for by ${record?.trigger ?? "unknown"}</p>
       <p class="badges"><${Breaker} state=${state} />
         ${status !== "published" && html`<${Badge} tone="warn" mark="‖">${capital(status)}<//>`}
