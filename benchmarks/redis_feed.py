@@ -7,7 +7,8 @@ persistence; the median of each is reported. *Pipeline*: prices in memory, ``HSE
 batches of 100, which checks, announces and remembers nothing. *Script*: the same prices and
 batches by the feed's script: version checked, hash replaced, change announced, position moved.
 *Projector*: ``pricemaker projector --once`` from Kafka, without the time to connect, decoding
-whole records of 4 KB. Redis counts its own time in the script: so long it serves nobody else.
+whole records of 4 KB; of each product only the last is written. Redis counts its own time in the
+script: so long it serves nobody else.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from confluent_kafka import Producer
 from benchmarks import harness
 from schemas.topics import PRICES_LATEST
 from streams.edge.price import Price
-from streams.edge.projector import WRITE_RECORDS_MAX, Projector
+from streams.edge.projector import WRITE_MAX, Projector
 from streams.edge.redis_feed import Change, Move, RedisFeed, fields_of
 from streams.kafka import admin
 from streams.kafka.kafka_settings import pricer_producer_config
@@ -81,8 +82,8 @@ def own_redis() -> Iterator[redis.Redis]:
 
 
 def batches(found: Sequence[Price]) -> Iterator[Sequence[Price]]:
-    for start in range(0, len(found), WRITE_RECORDS_MAX):
-        yield found[start : start + WRITE_RECORDS_MAX]
+    for start in range(0, len(found), WRITE_MAX):
+        yield found[start : start + WRITE_MAX]
 
 
 def by_pipeline(client: redis.Redis, found: Sequence[Price]) -> float:
@@ -174,7 +175,7 @@ def main() -> None:
         {
             "machine": identity | {"redis_server": version},
             "prices": len(found),
-            "batch": WRITE_RECORDS_MAX,
+            "batch": WRITE_MAX,
             "pipeline_prices_per_s": rates[0],
             "script_prices_per_s": rates[1],
             "projector_records_per_s": rates[2],

@@ -50,10 +50,11 @@ class TopicFollower:
     starts : partition -> first offset to read; a partition that is missing is read from its
         beginning, and one whose log begins later from there; one beyond the end is an error
     isolation : ``read_uncommitted`` on the embedded broker, which has no transactions
+    on_caught_up : called once, from the thread, when all that was there at the start was taken
 
     Attributes
     ----------
-    caught_up : set once all that was there at the start has been taken
+    caught_up : set after that
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TopicFollower:
         *,
         starts: Mapping[int, int] | None = None,
         isolation: str = "read_committed",
+        on_caught_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.caught_up = threading.Event()
         self._config = {
@@ -79,6 +81,7 @@ class TopicFollower:
         self._topic = topic_name(settings, topic.name)
         self._take = take
         self._on_error = on_error
+        self._on_caught_up = on_caught_up
         self._starts = dict(starts or {})
         self._next: dict[int, int] = {}
         self._away = False
@@ -135,6 +138,7 @@ class TopicFollower:
                 if not self.caught_up.is_set() and all(
                     self._next[number] >= end for number, end in ends.items()
                 ):
+                    self._on_caught_up()
                     self.caught_up.set()
                     self._settled.set()
         except Exception as error:  # also of take: nobody may serve prices that no longer move

@@ -1,15 +1,17 @@
 """The projector: carries ``prices-latest`` to Redis, and makes it anew there after a flush.
 
 A follower's thread reads Kafka and writes to Redis, batch by batch; while Redis is away it asks
-again and again and nothing more is read. The main thread looks once a second whether the feed is
-still what was written, and begins again from the feed's own position when it is not. What it has
-done is committed for a consumer group, for monitoring only: the position is in Redis.
+again and again and nothing more is read. What is there at the start is read to its end first, and
+of each product only the last is written: nobody sees an old price come back while the feed is made
+anew. The main thread looks once a second whether the feed is still what was written, and begins
+again from the feed's own position when it is not. What it has done is committed for a consumer
+group, for monitoring only: the position is in Redis.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import redis
@@ -42,7 +44,7 @@ from streams.tracing import Tracing, end_spans
 log = logging.getLogger(__name__)
 
 CHECK_S = 1.0
-WRITE_RECORDS_MAX = 100  # in one script: while it runs Redis serves nobody else
+WRITE_MAX = 100  # changes in one script: while it runs Redis serves nobody else
 ONCE_STEP_S = SWITCH_STEP_S = 0.02
 BACKOFF_BASE_S, BACKOFF_MAX_S = 0.05, 2.0
 # How long Redis may be away at the start, or in a run that is to end, before it is an error.
@@ -100,6 +102,8 @@ class Projector:
         self._lost = threading.Event()
         self._error: BaseException | None = None
         self._positions: dict[int, int] = {}
+        self._gathered: dict[str, Change] | None = None  # until all that is there was read
+        self._moves: dict[int, Move] = {}
         self._records = self._accepted = self._rebuilds = self._unreadable = 0
         self._redis_away = False
         self._broker_away = False
@@ -177,10 +181,12 @@ class Projector:
         starts = self._ask(self._feed.begin)
         log.info("the feed goes on from %s", starts or "the beginning")
         self._positions = dict(starts)
+        self._gathered, self._moves = {}, {}
         self._lost.clear()
         follower = TopicFollower(
-            self._settings, PRICES_LATEST, "projector", self._take, self._fail, starts=starts
-        ).start()
+            self._settings, PRICES_LATEST, "projector", self._take, self._fail, starts=starts,
+            on_caught_up=self._write_gathered,
+        ).start()  # fmt: skip
         self._started, self._patient = True, not once
         try:
             while not (self._ending.is_set() or self._lost.is_set()):
@@ -214,63 +220,71 @@ class Projector:
             self._away(error)
         else:
             self._back()
-            commits.commit(follower.positions)
+            if self._gathered is None and not self._lost.is_set():
+                commits.commit(follower.positions)
 
     # -- the follower's thread
 
     def _take(self, records: list[Record]) -> None:
-        while self._switch.on and not (self._lost.is_set() or self._ending.is_set()):
-            self._lost.wait(SWITCH_STEP_S)
-        if self._lost.is_set() or self._ending.is_set():
-            return
-        for start in range(0, len(records), WRITE_RECORDS_MAX):
+        changes = {} if self._gathered is None else self._gathered
+        for record in records:
+            self._add(changes, record)
+            known = self._positions.get(record.partition, 0)
+            self._moves[record.partition] = Move(known, record.offset + 1)
+        self._records += len(records)
+        self._metrics.read.inc(len(records))
+        if self._gathered is None:
+            spans: dict[int, Any] = {}
+            if self._tracing is not None:
+                headers = ((number, record.headers) for number, record in enumerate(records))
+                spans = self._tracing.begin("project", headers)
+            self._write(changes)
+            end_spans(spans)
+
+    def _write_gathered(self) -> None:
+        self._write(self._gathered or {})
+        self._gathered = None
+
+    def _write(self, changes: dict[str, Change]) -> None:
+        """Write changes; the position moves with the last of them."""
+        items = list(changes.items())
+        parts = [dict(items[at : at + WRITE_MAX]) for at in range(0, len(items), WRITE_MAX)] or [{}]
+        still = {number: Move(move.known, move.known) for number, move in self._moves.items()}
+        for part in parts:
+            while self._switch.on and not (self._lost.is_set() or self._ending.is_set()):
+                self._lost.wait(SWITCH_STEP_S)
+            if self._lost.is_set() or self._ending.is_set():
+                return
+            moves = self._moves if part is parts[-1] else still
             try:
-                self._write(records[start : start + WRITE_RECORDS_MAX])
+                accepted = self._ask(lambda part=part, moves=moves: self._feed.write(part, moves))
             except FeedLost as lost:
                 self._tell_lost(lost)
                 return
             except Stopped:
                 return
+            self._accepted += accepted
+            self._metrics.accepted.inc(accepted)
+        self._positions.update({number: move.after for number, move in self._moves.items()})
+        self._moves = {}
 
-    def _write(self, records: list[Record]) -> None:
-        spans: dict[int, Any] = {}
-        if self._tracing is not None:
-            headers = ((number, record.headers) for number, record in enumerate(records))
-            spans = self._tracing.begin("project", headers)
-        changes = self._changes_in(records)
-        moves = {
-            record.partition: Move(self._positions.get(record.partition, 0), record.offset + 1)
-            for record in records
-        }
-        accepted = self._ask(lambda: self._feed.write(changes, moves))
-        self._positions.update({number: move.after for number, move in moves.items()})
-        self._records += len(records)
-        self._accepted += accepted
-        self._metrics.wrote(len(records), accepted)
-        end_spans(spans)
-
-    def _changes_in(self, records: Iterable[Record]) -> dict[str, Change]:
-        """The last of each product, and the highest version seen of it."""
-        changes: dict[str, Change] = {}
-        for record in records:
-            if record.value is None:
-                sku = (record.key or b"").decode(errors="replace")
-                seen = changes.get(sku)
-                changes[sku] = Change(seen.version if seen else 0, None)
-                continue
-            try:
-                price = read_price(
-                    record.value, f"{self._topic}[{record.partition}]@{record.offset}"
-                )
-            except InputError as error:
-                self._unreadable += 1
-                self._metrics.unreadable.inc()
-                log.error("left out: %s", error)
-                continue
-            seen = changes.get(price.sku)
-            if seen is None or seen.version < price.version:
-                changes[price.sku] = Change(price.version, price)
-        return changes
+    def _add(self, changes: dict[str, Change], record: Record) -> None:
+        """Keep the last of each product, and the highest version seen of it."""
+        if record.value is None:
+            sku = (record.key or b"").decode(errors="replace")
+            seen = changes.get(sku)
+            changes[sku] = Change(seen.version if seen else 0, None)
+            return
+        try:
+            price = read_price(record.value, f"{self._topic}[{record.partition}]@{record.offset}")
+        except InputError as error:
+            self._unreadable += 1
+            self._metrics.unreadable.inc()
+            log.error("left out: %s", error)
+            return
+        seen = changes.get(price.sku)
+        if seen is None or seen.version < price.version:
+            changes[price.sku] = Change(price.version, price)
 
     def _tell_lost(self, lost: FeedLost) -> None:
         if not self._lost.is_set():

@@ -33,11 +33,6 @@ class ProjectorMetrics:
             registry=registry,
         )  # fmt: skip
 
-    def wrote(self, records: int, accepted: int) -> None:
-        """A batch was written."""
-        self.read.inc(records)
-        self.accepted.inc(accepted)
-
     def told(self, redis_away: bool, switch_on: bool) -> None:
         """What holds prices back now."""
         self.away.set(redis_away)

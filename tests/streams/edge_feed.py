@@ -17,12 +17,23 @@ import redis
 from confluent_kafka import Producer
 
 from schemas.topics import CONTROLS, PRICES_LATEST
+from streams.kafka import admin, reader
 from streams.kafka.kafka_settings import pricer_producer_config
 from streams.settings import Settings
 from tests.models.tapes import at, event
-from tests.streams.spine import wait_until
+from tests.streams.spine import WAIT_S, new_prefix, settings_for, wait_until
 
 DECIDED_AT = "2026-01-01T00:00:00.000Z"
+
+
+def edge_topics(bootstrap: str) -> Settings:
+    """Settings with a prefix of their own, and the topics that the edge reads."""
+    settings = settings_for(bootstrap, new_prefix())
+    created = admin.create_topics(settings, partitions=4, topics=(CONTROLS, PRICES_LATEST))
+    made = {topic.topic for topic in created}
+    with reader.opened(settings, "test") as consumer:  # a broker knows of them a little later
+        wait_until(lambda: made <= set(consumer.list_topics(timeout=WAIT_S).topics), "the topics")
+    return settings
 
 
 def price(sku: str, version: int, **fields: Any) -> bytes:

@@ -13,7 +13,8 @@ from streams.edge.follower import Record, TopicFollower
 from streams.kafka import admin
 from streams.kafka.kafka_settings import pricer_producer_config
 from streams.settings import Settings
-from tests.streams.spine import fresh_topics, new_prefix, settings_for, wait_until
+from tests.streams.edge_feed import edge_topics
+from tests.streams.spine import new_prefix, settings_for, wait_until
 
 BROKER = Path(__file__).parents[2] / "infra" / "kafka" / "broker"
 WAIT_S = 60.0
@@ -41,7 +42,7 @@ class Writer:
 
 @pytest.fixture
 def settings(kafka_bootstrap: str) -> Settings:
-    return fresh_topics(kafka_bootstrap)
+    return edge_topics(kafka_bootstrap)
 
 
 class Seen(list[Record]):

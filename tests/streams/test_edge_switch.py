@@ -12,7 +12,8 @@ from streams.edge.follower import Record
 from streams.edge.switch import PriceSwitch, SwitchLog, SwitchState
 from streams.settings import Settings
 from tests.models.tapes import at, event
-from tests.streams.spine import Shop, fresh_topics, new_prefix, settings_for, wait_until
+from tests.streams.edge_feed import edge_topics
+from tests.streams.spine import Shop, new_prefix, settings_for, wait_until
 
 WRITTEN_MS = at(minutes=10)  # when the broker got the records
 
@@ -72,7 +73,7 @@ def test_the_switch_is_a_function_of_controls(values: list[bytes], state: Switch
 
 @pytest.mark.kafka
 def test_it_is_known_at_the_start_and_followed_from_then_on(kafka_bootstrap: str) -> None:
-    settings = fresh_topics(kafka_bootstrap)
+    settings = edge_topics(kafka_bootstrap)
     shop = Shop(settings)
 
     def put(value: bytes) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -21,19 +22,20 @@ from tests.streams.edge_feed import (
     DECIDED_AT,
     Pricer,
     RedisServer,
+    edge_topics,
     own_redis,
     price,
     switch,
     with_redis,
 )
-from tests.streams.spine import fresh_topics, wait_until
+from tests.streams.spine import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
 
 @pytest.fixture
 def settings(kafka_bootstrap: str, redis_url: str) -> Settings:
-    return with_redis(fresh_topics(kafka_bootstrap), redis_url)
+    return with_redis(edge_topics(kafka_bootstrap), redis_url)
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ def test_a_flush_is_noticed_while_nothing_comes(settings: Settings) -> None:
 def test_redis_that_is_stopped_slow_or_restarted_loses_nothing(
     kafka_bootstrap: str, server: RedisServer
 ) -> None:
-    settings = with_redis(fresh_topics(kafka_bootstrap), server.url)
+    settings = with_redis(edge_topics(kafka_bootstrap), server.url)
     pricer, reader = Pricer(settings), Reader(settings)
     with running(settings) as projector:
 
@@ -205,7 +207,7 @@ def test_redis_that_was_set_back_is_brought_forward_again(
 ) -> None:
     """As after a restored snapshot, or a replica that took over before it had everything."""
     with own_redis(tmp_path) as server:
-        settings = with_redis(fresh_topics(kafka_bootstrap), server.url)
+        settings = with_redis(edge_topics(kafka_bootstrap), server.url)
         pricer, reader = Pricer(settings), Reader(settings)
         pricer.publish([("A", price("A", 1)), ("B", price("B", 1))])
         with running(settings) as projector:
@@ -228,7 +230,7 @@ def test_a_feed_of_another_topic_is_refused_until_it_is_rebuilt(settings: Settin
     Pricer(settings).publish([("A", price("A", 7))])
     Projector(settings).run(once=True)
     anew = with_redis(
-        fresh_topics(settings.kafka.bootstrap), settings.redis.url.get_secret_value(),
+        edge_topics(settings.kafka.bootstrap), settings.redis.url.get_secret_value(),
         prefix=settings.redis.prefix,
     )  # fmt: skip
     Pricer(anew).publish([("A", price("A", 1))])
@@ -247,7 +249,7 @@ COMMANDS = (
 
 
 def test_a_user_with_only_what_it_needs(kafka_bootstrap: str, server: RedisServer) -> None:
-    base = fresh_topics(kafka_bootstrap)
+    base = edge_topics(kafka_bootstrap)
     prefix = base.topics.prefix
     server.client().execute_command(
         "ACL", "SETUSER", "feeder", "on", ">s3cret", f"~{prefix}*", *COMMANDS.split()
@@ -281,11 +283,36 @@ def test_tls_with_an_authority_of_ones_own(kafka_bootstrap: str, tmp_path: Path)
         )  # fmt: skip
         tls_port = RedisServer(tmp_path).port
         client.config_set("tls-port", tls_port)
-        settings = fresh_topics(kafka_bootstrap)
+        settings = edge_topics(kafka_bootstrap)
         Pricer(settings).publish([("A", price("A", 1))])
         url = f"rediss://localhost:{tls_port}/0"
         trusted = with_redis(settings, url, ssl_ca_file=certificate)
         assert Projector(trusted).run(once=True).accepted == 1
+
+
+def test_the_client_of_the_documentation_follows_through_a_flush(settings: Settings) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "redis-feed.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    shown: list[tuple[str, ...]] = []
+    place: dict[str, Any] = {"print": lambda *what: shown.append(what)}
+    exec(code, place)
+    reader = Reader(settings)
+    place.update(client=reader.client, PREFIX=settings.redis.prefix)
+    pricer = Pricer(settings)
+    pricer.publish([("A", price("A", 1))])
+    with running(settings) as projector:
+        wait_until(lambda: reader.version("A") == "1", "the first price")
+        threading.Thread(target=place["follow"], daemon=True).start()
+        wait_until(lambda: shown == [("A", "1001", "published")], "what is there")
+        pricer.publish([("A", price("A", 2))])
+        wait_until(lambda: shown[1:] == [("A", "1002", "published")], "what is new")
+        assert place["price"]("A") == 1002
+        keys = reader.client.keys(f"{reader.prefix}*")
+        reader.client.delete(*keys)
+        wait_until(lambda: projector.summary.rebuilds == 1, "the flush is noticed")
+        pricer.publish([("A", price("A", 3)), ("B", price("B", 1))])
+        wait_until(lambda: {one[0] for one in shown[2:]} == {"A", "B"}, "what came after it")
+    assert sorted(shown[2:]) == [("A", "1003", "published"), ("B", "1001", "published")]
 
 
 def test_redis_that_is_not_there_at_the_start(
