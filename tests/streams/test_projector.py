@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from schemas.errors import CheckFailed, ConfigError, ServiceError
 from streams.cli import cli
-from streams.edge.projector import GROUP_PROJECTOR, Projector, Summary
+from streams.edge.projector import Projector, Summary
 from streams.edge.redis_client import redis_client
-from streams.kafka.kafka_settings import client_config
+from streams.kafka.kafka_settings import client_config, edge_group_id
 from streams.lag.broker import consumer_lag
 from streams.settings import Settings
 from tests.streams.edge_feed import (
@@ -118,7 +118,7 @@ def test_what_a_shop_reads(settings: Settings) -> None:
 
 def test_its_position_shows_as_lag(settings: Settings) -> None:
     Pricer(settings).publish([("A", price("A", 1)), ("B", price("B", 1))])
-    group = f"{settings.topics.prefix}{GROUP_PROJECTOR}"
+    group = edge_group_id(settings, "projector")
     topic = f"{settings.topics.prefix}prices-latest"
     with running(settings):
 
