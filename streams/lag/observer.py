@@ -33,6 +33,9 @@ from streams.lag.commit_log import CommitLog, Committed
 from streams.lag.rules import WINDOW_COMMITS_MAX, Commit, evaluate, not_moving, rates
 
 ENDS_RECENT_MAX = 10
+# A group whose next record is younger had caught up so short a time ago: it may not have had the
+# time to commit. What the ends of earlier looks show, a first look knows by this.
+RECENT_MS = 5_000
 LOOKUPS_MAX = 50  # requests for ends in the past at one look; older commits than that are left out
 REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 GroupPlace = tuple[str, Place]  # group, (topic, partition)
@@ -191,7 +194,14 @@ class LagObserver:
         place = row.topic, row.partition
         window = list(self._windows.get((group, place), ()))
         now_ms, lag = self._now_ms(), row.consumer_lag_messages
-        verdict = evaluate(window, lag, list(self._ends[place]), now_ms)
+        ends = list(self._ends[place])
+        if (
+            row.offset_committed is not None
+            and row.consumer_lag_ms is not None
+            and 0 <= row.consumer_lag_ms < RECENT_MS
+        ):
+            ends.append(row.offset_committed)  # the end was there when that record was not
+        verdict = evaluate(window, lag, ends, now_ms)
         behind = None if lag is None else lag > 0
         if row.unknown == NEVER_COMMITTED:
             behind = True

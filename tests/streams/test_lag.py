@@ -273,6 +273,30 @@ def test_a_member_that_has_a_partition_and_never_reads_it(kafka_bootstrap: str, 
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("age_ms", "status", "reason"),
+    [
+        (1_000, "OK", "was caught up at a recent commit"),
+        (9_000, "STOP", "no commit for 60.0 s"),
+    ],
+)
+def test_who_was_caught_up_a_moment_ago_has_not_stopped(
+    kafka_bootstrap: str, topic: str, age_ms: int, status: str, reason: str
+) -> None:
+    """A first look has seen no ends before; the next record's age says the same."""
+    commit(kafka_bootstrap, topic, topic, 0, 0)
+    now_ms = time.time_ns() // 1_000_000 + 60_000
+    produce(kafka_bootstrap, topic, 0, [now_ms - age_ms])
+    observer = LagObserver(
+        {"bootstrap.servers": kafka_bootstrap}, lambda: {topic: ()}, (topic,), now_ms=lambda: now_ms
+    )
+    (group,) = observer.look()
+    observer.close()
+    row = group.partitions[0]
+    assert (row.status.value, row.reason[:17]) == (status, reason[:17])
+
+
+@pytest.mark.kafka
 def test_without_leave_to_read_the_commit_log_offsets_are_sampled(
     kafka_bootstrap: str, topic: str
 ) -> None:
