@@ -138,6 +138,69 @@ def baskets(
     output.document(msgspec.to_builtins(proposal), _families_table(proposal))
 
 
+@command.command("quotes")
+@source_options
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Of the split by product, the design and the network.",
+)
+@click.option("--out", type=FILE, required=True, help="Write the model (ONNX).")
+@bootstrap_option
+@command_options()
+def quotes(
+    output: Output,
+    config_file: Path | None,
+    bootstrap: str | None,
+    spec: SourceSpec,
+    seed: int,
+    out: Path,
+) -> None:
+    """Distil the light model of quotes from the full engine.
+
+    It learns from four fifths of the products at the tape's end and a wide design around them;
+    printed is how far it is from the full engine on the others. Put its name into
+    quotes.model_file. What SOURCE may be: docs/tape-sources.md; more: docs/quotes.md.
+
+    Example: pricemaker train quotes events.jsonl.gz --out quotes.onnx
+    """
+    from streams.quotes.training import rows_of, train, write_model
+    from streams.training.training import TapeFold
+
+    settings = load_settings(config_file, {"kafka.bootstrap": bootstrap})
+    fold = TapeFold(settings, spec)
+    with progress_bar(output, f"reading {Path(spec.source).name}") as advance:
+        read = fold.read(advance)
+    trained = train(fold.engines[0].kernel, rows_of(fold.engines), seed, read.tape_sha256)
+    write_model(out, trained)
+    document = {"model_sha256": trained.sha256, **msgspec.to_builtins(trained.facts)}
+    output.document(document, _quotes_table(trained))
+
+
+def _quotes_table(trained: Any) -> Table:
+    facts = trained.facts
+    title = (
+        f"model {trained.sha256[:16]} from {facts.products:,} products, {facts.rows:,} rows; "
+        "error: of the price before guards, over the full engine's"
+    )
+    table = Table(
+        "held out", "rows", "answered", "within 1 %", "median error", "99 %", "99.9 %", "worst",
+        title=title, title_justify="left", box=None,
+    )  # fmt: skip
+    for name, found in (
+        (f"{facts.held_out.products} products", facts.held_out),
+        ("design around them", facts.held_out_design),
+    ):
+        table.add_row(
+            name, f"{found.rows:,}", f"{found.answered_share:.2%}",
+            f"{found.within_1_percent_share:.2%}", f"{found.p50:.4%}", f"{found.p99:.4%}",
+            f"{found.p999:.4%}", f"{found.worst:.4%}",
+        )  # fmt: skip
+    return table
+
+
 def _families_table(proposal: Any) -> Table:
     title = f"proposal {proposal.sha256[:16]} from {proposal.orders:,} orders; nothing is applied"
     table = Table(

@@ -46,6 +46,25 @@ def redis_client(settings: Any, name: str, *, retries: int = RETRIES) -> redis.R
     ------
     ConfigError : ``redis.url`` is not set
     """
+    address, options = connection(settings, name)
+    return redis.Redis.from_url(
+        address,
+        socket_timeout=settings.redis.timeout_s,
+        socket_connect_timeout=settings.redis.timeout_s,
+        retry=Retry(ExponentialWithJitterBackoff(RETRY_MAX_S, RETRY_BASE_S), retries),
+        health_check_interval=HEALTH_CHECK_S,
+        decode_responses=True,
+        **options,
+    )
+
+
+def connection(settings: Any, name: str) -> tuple[str, dict[str, Any]]:
+    """The address, and who one is: login, TLS, name. Secret.
+
+    Raises
+    ------
+    ConfigError : ``redis.url`` is not set
+    """
     given = settings.redis
     if given.url is None:
         raise ConfigError(
@@ -55,23 +74,14 @@ def redis_client(settings: Any, name: str, *, retries: int = RETRIES) -> redis.R
             expected="redis://host:port/0, rediss://... or unix://...",
             fix="Set redis.url in pricemaker.toml, or PRICEMAKER_REDIS__URL.",
         )
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"client_name": f"pricemaker-{name}"}
     if given.username is not None:
         options["username"] = given.username
     if given.password is not None:
         options["password"] = secret(given.password)
     if given.ssl_ca_file is not None:
         options["ssl_ca_certs"] = os.fspath(given.ssl_ca_file)
-    return redis.Redis.from_url(
-        secret(given.url),
-        socket_timeout=given.timeout_s,
-        socket_connect_timeout=given.timeout_s,
-        retry=Retry(ExponentialWithJitterBackoff(RETRY_MAX_S, RETRY_BASE_S), retries),
-        health_check_interval=HEALTH_CHECK_S,
-        client_name=f"pricemaker-{name}",
-        decode_responses=True,
-        **options,
-    )
+    return secret(given.url), options
 
 
 def warn_of_eviction(client: redis.Redis) -> None:

@@ -12,6 +12,7 @@ from streams.gateway.parts import Part
 from streams.gateway.prices import Prices
 from streams.gateway.reckoner import Reckoner
 from streams.gateway.switch import Switch
+from streams.quotes.part import Quotes
 from streams.webhooks.part import WebhooksPart
 
 
@@ -41,11 +42,13 @@ def standard_parts(
     reckoner = Reckoner(kernel or warm)
     desk = Desk(settings, prices, reckoner, embedded=embedded)
     webhooks = [WebhooksPart(settings, registry)] if settings.webhooks.endpoints else []
+    quotes = Quotes(settings, switch, reckoner, registry=registry, embedded=embedded)
     return [
         switch,
         prices,
         reckoner,
         desk,
+        quotes,
         Lag(settings, desk, embedded=embedded),
         DeskFiles(),
         *webhooks,

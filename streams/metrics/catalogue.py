@@ -11,12 +11,13 @@ from streams.gateway.gateway_metrics import GatewayMetrics
 from streams.metrics.kafka_lag import LagMetrics
 from streams.metrics.registry import new_registry
 from streams.metrics.worker import WorkerMetrics
+from streams.quotes.metrics import QuoteMetrics
 from streams.webhooks.metrics import WebhookMetrics
 
 # Which parts a process's registry has; a class that takes the registry and declares its metrics.
 PARTS: dict[str, tuple[type, ...]] = {
     "worker": (WorkerMetrics,),
-    "gateway": (GatewayMetrics, WebhookMetrics),
+    "gateway": (GatewayMetrics, QuoteMetrics, WebhookMetrics),
     "projector": (ProjectorMetrics,),
     "lag": (LagMetrics,),
 }

@@ -6,20 +6,16 @@ from models.quotes.standing import InForce
 from schemas.topics import PRICES_LATEST
 from streams.edge.follower import Record, TopicFollower
 from streams.edge.price import read_price
+from streams.quotes.refusals import not_ready
 
 NAME = "quotes-prices"
 
 
 class PricesInForce:
-    """The last effective price of each SKU. Call it with a SKU.
-
-    Attributes
-    ----------
-    error : what ended the following, None while it goes on
-    """
+    """The last effective price of each SKU. Call it with a SKU."""
 
     def __init__(self, settings: Any, isolation: str = "read_committed") -> None:
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
         self._prices: dict[str, InForce] = {}
         self._follower = TopicFollower(
             settings, PRICES_LATEST, NAME, self.take, self._failed, isolation=isolation
@@ -28,10 +24,18 @@ class PricesInForce:
     def __call__(self, sku: str) -> InForce | None:
         return self._prices.get(sku)
 
-    @property
-    def ready(self) -> bool:
-        """Whether all that was there at the start is known."""
-        return self._follower.caught_up.is_set()
+    def check(self) -> None:
+        """That the prices are known, and move.
+
+        Raises
+        ------
+        ServiceError : they are still being read, or following them ended
+        """
+        if self._error is not None:
+            reason = getattr(self._error, "message", repr(self._error))
+            raise not_ready(f"following the prices ended: {reason}")
+        if not self._follower.caught_up.is_set():
+            raise not_ready("the prices in force are still being read")
 
     def start(self) -> "PricesInForce":
         """Begin to follow."""
@@ -56,4 +60,4 @@ class PricesInForce:
                 )  # fmt: skip
 
     def _failed(self, error: BaseException) -> None:
-        self.error = error
+        self._error = error

@@ -11,11 +11,11 @@ from models.fold.partition import MANIFEST_KEY, PartitionState
 from models.fold.replica import take_cut
 from models.quotes import standing
 from models.quotes.standing import Stamp
-from schemas.errors import PricemakerError, ServiceError
 from schemas.topics import STATE
 from streams.edge.follower import Record, TopicFollower
 from streams.kafka import reader
 from streams.kafka.kafka_settings import topic_name
+from streams.quotes.refusals import not_ready
 
 READ_DEADLINE_S = 600.0
 NAME = "quotes-state"
@@ -45,6 +45,7 @@ class Replica:
         self._waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
         self._follower: TopicFollower | None = None
         self._error: BaseException | None = None
+        self._closed = False
 
     def load(self) -> "Replica":
         """Read what is there, and follow from there on. Blocking.
@@ -63,6 +64,8 @@ class Replica:
                 self.states[number] = PartitionState.restore(
                     number, records.items(), self._fingerprint
                 )
+        if self._closed:  # while it was being read
+            return self
         self._follower = TopicFollower(
             self._settings, STATE, NAME, self.take, self._failed,
             starts=starts, isolation=self._isolation,
@@ -71,6 +74,7 @@ class Replica:
 
     def close(self) -> None:
         """Stop following."""
+        self._closed = True
         if self._follower is not None:
             self._follower.close()
 
@@ -122,11 +126,3 @@ class Replica:
 
     def _failed(self, error: BaseException) -> None:
         self._error = error
-
-
-def not_ready(reason: str) -> PricemakerError:
-    """Nothing can be quoted yet, or any more."""
-    return ServiceError(
-        "not_ready", f"quotes are not ready: {reason}.",
-        fix="Ask again; if it lasts, look at Kafka and at the worker.",
-    )  # fmt: skip

@@ -1,14 +1,16 @@
 """``POST /v1/quote``: the JSON of `schemas.quotes` over HTTP."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
 from schemas.errors import FieldError, PricemakerError
 from schemas.quotes import Quote, QuoteRequest
-from streams.quotes.tiers import TieredQuotes
+
+if TYPE_CHECKING:
+    from streams.quotes.tiers import TieredQuotes
 
 BODY_BYTES_MAX = 16_384
 JSON = "application/json"
@@ -31,7 +33,7 @@ RETRY_AFTER = {"overloaded": "1", "not_ready": "5", "too_slow": "5"}
 _decode = msgspec.json.Decoder(QuoteRequest).decode
 
 
-def quote_router(quotes: Callable[[], TieredQuotes]) -> APIRouter:
+def quote_router(quotes: "Callable[[], TieredQuotes]") -> APIRouter:
     """The route; ``quotes`` gives the tiers at each request, since they start with the app."""
     router = APIRouter(tags=["quotes"])
 

@@ -14,13 +14,16 @@ from models.quotes.standing import Stamp
 from models.quotes.warm import Kept
 from schemas.errors import InputError, ServiceError
 from schemas.quotes import Quote, QuoteRequest
+from streams.config import load_settings
 from streams.quotes import full_engine
 from streams.quotes.circuit import FAILURES_MAX, PAUSE_S_MAX, Circuit
 from streams.quotes.full_engine import FullEngine
 from streams.quotes.hot import HotQuotes, Remembered
+from streams.quotes.metrics import QuoteMetrics
 from streams.quotes.replica import Replica
 from streams.quotes.router import BODY_BYTES_MAX, quote_router
 from streams.quotes.tiers import TieredQuotes
+from streams.worker.engines import warm_kernel
 from tests.models.tapes import at, policy
 from tests.models.test_quotes import Shop, established
 
@@ -29,7 +32,7 @@ START_MS = 1_790_000_000_000
 
 @pytest.fixture(scope="module")
 def kernel() -> Kernel:
-    return Kernel.warm()
+    return warm_kernel(load_settings(None, {}).engine.compilation_cache_dir)
 
 
 class Copy(Replica):
@@ -71,11 +74,15 @@ class Model:
         return None if found is None else (found[0] * 1.002, 0.004)
 
 
-class Counter:
+class Counter(QuoteMetrics):
+    """Metrics that remember the order, too."""
+
     def __init__(self) -> None:
+        super().__init__()
         self.tiers: list[str] = []
 
     def answered(self, tier: str, seconds: float) -> None:
+        super().answered(tier, seconds)
         assert seconds >= 0.0
         self.tiers.append(tier)
 
@@ -90,7 +97,7 @@ class Desk:
         self.now_ms = START_MS
         parts = {"store": self.store, "model": self.model} | changes
         self.tiers = TieredQuotes(
-            self.copy, self.full, meter=self.meter, clock_ms=lambda: self.now_ms, **parts
+            self.copy, self.full, metrics=self.meter, clock_ms=lambda: self.now_ms, **parts
         )
 
     def ask(self, **asked: Any) -> Quote:
