@@ -98,8 +98,7 @@ class Desk(Part):
         """Stop reading."""
         if self._settling is not None:
             self._settling.cancel()
-        for following in self._followings:
-            await following.close()
+        await asyncio.gather(*(following.close() for following in self._followings))
 
     def ready(self) -> str | None:
         """Whether every product is known."""

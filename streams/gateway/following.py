@@ -4,7 +4,6 @@ The thread decodes; the loop's thread alone changes the view. The thread waits u
 shown, so nothing piles up between them.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from schemas.errors import PricemakerError
 from schemas.topics import Topic
 from streams.edge.follower import Record, TopicFollower
-from streams.gateway.parts import Running
+from streams.gateway.parts import Running, closed
 
 Batch = TypeVar("Batch")
 
@@ -64,9 +63,10 @@ class Following:
         self._opening.start()
 
     async def close(self) -> None:
-        """End, and wait for the threads."""
+        """End, and wait for the threads, unless they wait for a broker that is away."""
         self._ending.set()
-        await asyncio.to_thread(self._join)
+        if self._follower is not None:
+            await closed(self._follower.close)
 
     @property
     def caught_up(self) -> bool:
@@ -78,10 +78,6 @@ class Following:
         if self.caught_up:
             return None
         return f"{self.topic.name} is not read to its end yet"
-
-    def _join(self) -> None:
-        if self._follower is not None:  # else its thread waits for a broker that is away; let it
-            self._follower.close()
 
     def _open(self) -> None:
         assert self._running is not None

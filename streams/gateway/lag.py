@@ -11,7 +11,7 @@ from schemas.errors import ServiceError
 from streams.gateway.desk import Desk
 from streams.gateway.desk_routes import told
 from streams.gateway.openapi import errors
-from streams.gateway.parts import Part, Running
+from streams.gateway.parts import Part, Running, closed
 from streams.lag import LagMonitor
 
 LOOK_EVERY_S = 0.5
@@ -55,7 +55,7 @@ class Lag(Part):
         """Stop looking."""
         if self._telling is not None:
             self._telling.cancel()
-        await asyncio.to_thread(self.monitor.close)
+        await closed(self.monitor.close)
 
     def alive(self) -> str | None:
         """Whether its thread still looks."""

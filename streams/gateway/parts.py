@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
+
+CLOSE_S = 3.0
 
 
 class Running:
@@ -45,6 +48,16 @@ class Running:
             self.failure = error
             log.critical("the gateway fails: %r", error)
             self._on_failure(error)
+
+
+async def closed(close: Callable[[], None]) -> None:
+    """Call ``close`` in a thread of its own, and wait for it for at most `CLOSE_S`.
+
+    What reads Kafka may be waiting for a broker that is away; the process ends without it.
+    """
+    thread = threading.Thread(target=close, name="close", daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, CLOSE_S)
 
 
 class Part:

@@ -13,7 +13,7 @@ from streams.edge.price import read_price
 from streams.edge.switch import SwitchState
 from streams.gateway.broker import BrokerWatch, topic_identity, watch_broker
 from streams.gateway.following import Following
-from streams.gateway.parts import Part, Running
+from streams.gateway.parts import Part, Running, closed
 from streams.gateway.price_routes import price_routes
 from streams.gateway.refusals import Refusal
 from streams.gateway.switch import Switch
@@ -71,7 +71,7 @@ class Prices(Part):
     async def stop(self) -> None:
         """Stop reading."""
         await self._following.close()
-        self.broker.close()
+        await closed(self.broker.close)
 
     def alive(self) -> str | None:
         """A failed reader needs a restart."""

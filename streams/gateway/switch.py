@@ -1,6 +1,5 @@
 """The kill switch as a part of the gateway: it follows ``controls``, and prices wait for it."""
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from typing import Any
 
 from schemas.errors import PricemakerError
 from streams.edge.switch import PriceSwitch, SwitchState
-from streams.gateway.parts import Part, Running
+from streams.gateway.parts import Part, Running, closed
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class Switch(Part):
         """Stop reading."""
         self._ending.set()
         if self._switch is not None:  # else its thread waits for a broker that is away; let it
-            await asyncio.to_thread(self._switch.close)
+            await closed(self._switch.close)
 
     def ready(self) -> str | None:
         """Whether the switch is known."""

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,32 +79,51 @@ def test_settings_that_are_refused(gateway: dict[str, Any], expected: str) -> No
         Settings.model_validate({"gateway": gateway})
 
 
-def test_it_serves_and_ends_with_0_when_asked_to(kafka_bootstrap: str) -> None:
-    settings = fresh_topics(kafka_bootstrap)
-    environment = {
-        **os.environ,
-        "PRICEMAKER_KAFKA__BOOTSTRAP": kafka_bootstrap,
-        "PRICEMAKER_TOPICS__PREFIX": settings.topics.prefix,
-        "PRICEMAKER_METRICS__PORT": "0",
-    }
+@contextmanager
+def started(**environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A gateway in a process of its own, and a client of it."""
     with subprocess.Popen(
         [sys.executable, "-m", "streams", "gateway", "--port", "0", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, **environment},
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
             url = json.loads(process.stdout.readline())["url"]
             with httpx.Client(base_url=url, timeout=WAIT_S) as client:
-                wait_until(lambda: client.get("/readyz").status_code == 200, WAIT_S)
-                with client.stream("GET", "/v1/prices/stream") as stream:
-                    lines = stream.iter_lines()
-                    assert next(lines) == "retry: 2000"
-                    process.send_signal(signal.SIGTERM)
-                    assert ": the gateway ends" in list(lines)
-            _, stderr = process.communicate(timeout=WAIT_S)
+                yield process, client
         finally:
             process.kill()
-    assert process.returncode == 0, stderr
+
+
+def test_it_serves_and_ends_with_0_when_asked_to(kafka_bootstrap: str) -> None:
+    settings = fresh_topics(kafka_bootstrap)
+    with started(
+        PRICEMAKER_KAFKA__BOOTSTRAP=kafka_bootstrap,
+        PRICEMAKER_TOPICS__PREFIX=settings.topics.prefix,
+        PRICEMAKER_METRICS__PORT="0",
+    ) as (process, client):
+        wait_until(lambda: client.get("/readyz").status_code == 200, WAIT_S)
+        with client.stream("GET", "/v1/prices/stream") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "retry: 2000"
+            process.send_signal(signal.SIGTERM)
+            assert ": the gateway ends" in list(lines)
+        _, stderr = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, stderr
+
+
+def test_it_ends_when_asked_to_also_while_it_waits_for_a_broker(unused_port: int) -> None:
+    bootstrap = f"127.0.0.1:{unused_port}"
+    with started(PRICEMAKER_KAFKA__BOOTSTRAP=bootstrap) as (process, client):
+        assert client.get("/healthz").status_code == 200
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["prices"]) == (
+            503, "prices-latest is not read to its end yet",
+        )  # fmt: skip
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30.0)  # it would give the broker 60 s
+        assert process.returncode == 0, stderr
 
 
 def test_what_is_said_of_the_brokers_age() -> None:

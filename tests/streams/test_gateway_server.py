@@ -320,7 +320,7 @@ def test_while_the_broker_is_away_prices_are_served_with_their_age(tmp_path: Pat
             told = f"Kafka does not answer; prices are as of {since}"
             assert ready.json()["degraded"]["prices"] == told
             broker("start", *place)
-            publish(settings, price("A", 2))
+            Feeder(settings).feed([(PRICES_LATEST.name, msgspec.json.encode(price("A", 2)))])
             assert next(stream)["data"]["version"] == 2
             wait_until(lambda: "prices" not in client.get("/readyz").json()["degraded"], WAIT_S)
             assert client.get("/v1/prices/A").headers["x-as-of"] > since
