@@ -71,13 +71,20 @@ def busy(
     write_tape(file, records)
     outputs: list[list[Output]] = [[] for _ in range(busy_shop.PARTITIONS)]
     replay = Replay(warm, busy_shop.PARTITIONS, 1000, lambda n, found: outputs[n].extend(found))
-    replay.feed(records)
+    replay.feed(records[: late_place(records)])
+    replay.save(folder / "before.jsonl")
+    replay.feed(records[late_place(records) :])
     document = msgspec.to_builtins(replay.summary())
     lines = [o.value + b"\n" for found in outputs for o in found if o.topic == "prices"]
     return Busy(
         folder, records, file, refused, [o for found in outputs for o in found],
         {name: document[name] for name in HASHES}, document, b"".join(lines),
     )  # fmt: skip
+
+
+def late_place(records: list[Placed]) -> int:
+    """Where the checkpoint is that the tape with another byte is folded from."""
+    return 2 * len(records) // 3
 
 
 def write_tape(path: Path, records: Iterable[Placed]) -> None:
@@ -171,7 +178,7 @@ def flipped(busy: Busy, kind: bytes, field: bytes) -> tuple[list[Placed], int]:
     """The tape with the last bit of one byte turned: the first digit of a field of an event of this
     kind, two thirds down the tape, where an event is left; and where.
     """
-    for index in range(2 * len(busy.records) // 3, len(busy.records)):
+    for index in range(late_place(busy.records), len(busy.records)):
         one = busy.records[index]
         at = one.value.find(field)
         if kind not in one.value or at < 0 or one.value == busy.records[index - 1].value:
@@ -184,16 +191,6 @@ def flipped(busy: Busy, kind: bytes, field: bytes) -> tuple[list[Placed], int]:
     raise AssertionError((kind, field))
 
 
-@pytest.fixture(scope="module")
-def before(busy: Busy, warm: Kernel) -> Path:
-    """A checkpoint two thirds down the tape."""
-    path = busy.folder / "before.jsonl"
-    replay = Replay(warm, busy_shop.PARTITIONS, 1000)
-    replay.feed(busy.records, 2 * len(busy.records) // 3)
-    replay.save(path)
-    return path
-
-
 @pytest.mark.parametrize(
     ("kind", "field"),
     [
@@ -203,11 +200,11 @@ def before(busy: Busy, warm: Kernel) -> Path:
     ],
 )
 def test_a_flipped_byte_of_one_event_changes_the_hash(
-    busy: Busy, warm: Kernel, before: Path, kind: bytes, field: bytes
+    busy: Busy, warm: Kernel, kind: bytes, field: bytes
 ) -> None:
     changed, index = flipped(busy, kind, field)
     replay = Replay(warm, busy_shop.PARTITIONS, 1000)
-    replay.load(before)
+    replay.load(busy.folder / "before.jsonl")
     replay.feed(changed + busy.records[index + 1 :])
     summary = replay.summary()
     assert summary.positions == busy.hashes["positions"]
