@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from streams.settings import Settings
 from streams.tracing import SPANS_MAX, TracedBatch, Tracing, end_spans, tracing_of
 from streams.worker.worker import WorkerThread
 from tests.streams.counting_engine import CountingFactory, Output
-from tests.streams.spine import ROOT, Shop, fresh_topics, listing, order, read_topic
+from tests.streams.spine import ROOT, Shop, fresh_topics, listing, order, read_topic, wait_until
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = [("other", b"x"), ("traceparent", f"00-{TRACE}-{SPAN}-01".encode())]
@@ -167,12 +168,22 @@ def test_the_projector_ends_the_trace(
         "currency": "EUR", "status": "published", "effective_from": None, "valid_until": None,
         "decided_at": "2026-01-01T00:00:00.000Z",
     }  # fmt: skip
-    producer = Producer({"bootstrap.servers": kafka_bootstrap})
-    producer.produce(f"{prefix}prices-latest", orjson.dumps(price), key="A", headers=PARENT)
-    assert producer.flush(10) == 0
     projector = Projector(settings, tracing=tracing)
-    projector.rebuild()
-    assert projector.run(once=True).accepted == 1
-    (span,) = exporter.get_finished_spans()
+    thread = threading.Thread(target=projector.run)
+    thread.start()
+    # what is read while the feed is made is not traced: this comes after
+    wait_until(lambda: projector.ready() is None, "the projector to be ready")
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+
+    def is_traced() -> bool:
+        price["version"] += 1
+        producer.produce(f"{prefix}prices-latest", orjson.dumps(price), key="A", headers=PARENT)
+        assert producer.flush(10) == 0
+        return bool(exporter.get_finished_spans())
+
+    wait_until(is_traced, "a span")
+    projector.stop()
+    thread.join()
+    span, *_ = exporter.get_finished_spans()
     assert (span.name, hex_of(span)[::2]) == ("project", (TRACE, SPAN))
     projector.rebuild()
