@@ -28,39 +28,48 @@ const DIGITS = { elasticity: 2, stock_units: 0 };
 
 export function WhatIf({ sku, decision, onTried }) {
   if (!decision.record) return null;
-  return html`<${Sliders} key=${`${sku}@${decision.version}`} sku=${sku} decision=${decision} onTried=${onTried} />`;
+  return html`<${Sliders} key=${sku} sku=${sku} decision=${decision} onTried=${onTried} />`;
 }
 
-function Sliders({ sku, decision, onTried }) {
-  const all = sliders(decision);
-  const [changed, setChanged] = useState({});
-  const [answer, setAnswer] = useState(null);
-  const [today, setToday] = useState(null); // the first answer: nothing was changed
-  const [failure, setFailure] = useState(null);
-  const asked = JSON.stringify(changed);
-
+/** Ask for `body` after a pause, again with each `key`; nothing is asked where it is null. */
+function useReckoned(sku, key, body, pauseMs) {
+  const [found, setFound] = useState({ answer: null, failure: null });
   useEffect(() => {
+    if (body === null) {
+      setFound({ answer: null, failure: null });
+      return undefined;
+    }
     const stop = new AbortController();
-    const body = Object.fromEntries(Object.entries(changed).map(([key, value]) => [key, value * all.find((one) => one.key === key).times]));
-    if (body.price_minor === undefined) body.price_minor = decision.price_minor ?? decision.wanted_minor;
     const timer = setTimeout(async () => {
       try {
-        const found = await ask(`${product(sku)}/whatif`, { body, signal: stop.signal });
-        setAnswer(found);
-        setToday((before) => before ?? found);
-        setFailure(null);
-        onTried(Object.keys(changed).length ? found : null);
-      } catch (error) {
-        if (error.name === "AbortError") return;
-        noticed(error);
-        setFailure(error);
+        setFound({ answer: await ask(`${product(sku)}/whatif`, { body, signal: stop.signal }), failure: null });
+      } catch (failure) {
+        if (failure.name === "AbortError") return;
+        noticed(failure);
+        setFound((before) => ({ ...before, failure }));
       }
-    }, PAUSE_MS);
+    }, pauseMs);
     return () => {
       clearTimeout(timer);
       stop.abort();
     };
-  }, [asked]);
+  }, [key]);
+  return found;
+}
+
+function Sliders({ sku, decision, onTried }) {
+  const all = sliders(decision);
+  const [changed, setChanged] = useState({}); // stays when a new decision comes
+  const price = { price_minor: decision.price_minor ?? decision.wanted_minor };
+  const times = Object.fromEntries(all.map((one) => [one.key, one.times]));
+  const asked = Object.entries(changed).map(([key, value]) => [key, value * times[key]]);
+  const body = asked.length ? { ...price, ...Object.fromEntries(asked) } : null;
+  const now = useReckoned(sku, decision.version, price, 0);
+  const tried = useReckoned(sku, `${decision.version}/${JSON.stringify(body)}`, body, PAUSE_MS);
+  const today = now.answer;
+  const answer = tried.answer ?? today;
+  const failure = tried.failure ?? now.failure;
+  useEffect(() => onTried(tried.answer), [tried.answer]);
 
   const put = (key, value) => setChanged((before) => ({ ...before, [key]: value }));
   const best = known(answer?.best_price_minor) && answer.best_price_minor / all[0].times;
