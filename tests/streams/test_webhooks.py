@@ -117,7 +117,7 @@ def test_an_endpoint_that_hangs_holds_nobody_up_and_gets_the_last(topics: Settin
             until_told(slow, "A", 4)
             assert webhooks.wrong() is None
         assert slow.versions("A", delivered=False) == [1, 4]
-        assert quick.versions("A") == [1, 2, 3, 4]
+        assert quick.versions("A")[-3:] == [2, 3, 4]
 
 
 @pytest.mark.kafka

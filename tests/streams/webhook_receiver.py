@@ -99,6 +99,7 @@ class Receiver:
         self.calls.append(Call(handler.headers["webhook-id"], orjson.loads(body), answer))
         if answer.hang:
             self._release.wait()
+            handler.close_connection = True
             return
         self._send(handler, answer)
 
