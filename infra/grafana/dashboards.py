@@ -165,6 +165,13 @@ EDGE = (
           rate("pricemaker_webhook_prices_total", "endpoint"), "{{endpoint}}"),
     graph("Prices that webhooks wait with", COUNT,
           "sum by (endpoint) (pricemaker_webhook_waiting_prices)", "{{endpoint}}"),
+    quantiles("Answering a quote", "pricemaker_quote_duration_seconds", "tier"),
+    graph("Quotes by tier", PER_SECOND, rate("pricemaker_quote_duration_seconds_count", "tier"),
+          "{{tier}}"),
+    graph("Quotes that L2 passed on", PER_SECOND,
+          rate("pricemaker_quotes_passed_on_total", "reason"), "{{reason}}"),
+    graph("Quotes refused", PER_SECOND, rate("pricemaker_quotes_refused_total", "code"),
+          "{{code}}"),
 )  # fmt: skip
 
 DASHBOARDS = {
