@@ -125,15 +125,15 @@ def canonical(document: Any) -> bytes:
     ------
     EngineError : a float is NaN or infinite (it would silently become null)
     """
-    plain = msgspec.to_builtins(document)
-    encoded = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    encoded = _encoder.encode(document)
     if isinstance(document, msgspec.Struct):
-        _require_same(document, encoded, plain)
+        _require_same(document, encoded)
     else:
-        _require_finite(plain, "$")
+        _require_finite(msgspec.to_builtins(document), "$")
     return encoded
 
 
+_encoder = msgspec.json.Encoder(order="sorted")
 _packer = msgspec.msgpack.Encoder(order="deterministic")
 
 
@@ -153,14 +153,14 @@ def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _require_same(document: msgspec.Struct, encoded: bytes, plain: Any) -> None:
+def _require_same(document: msgspec.Struct, encoded: bytes) -> None:
     """Read back what was written: cheaper than to look at every number, and it proves more."""
     try:
         if _decoder(type(document)).decode(encoded) == document:
             return
     except msgspec.ValidationError:
         pass
-    _require_finite(plain, "$")
+    _require_finite(msgspec.to_builtins(document), "$")
     raise EngineError(
         "not_readable",
         f"{type(document).__name__} does not read back as it was written.",

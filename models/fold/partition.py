@@ -8,7 +8,7 @@ import hashlib
 import heapq
 from bisect import insort
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -16,6 +16,7 @@ from models.breaker.moves import DayMoves, Stamps, day_of
 from models.demand import day_effects
 from models.demand.demand import DEFAULT_SETTINGS, DemandSettings
 from models.demand.epoch import Observation
+from models.fold.holds import PolicyInForce
 from models.fold.taken import Actions
 from models.fold.watch import Watch
 from models.guards import prior_price
@@ -27,8 +28,8 @@ from schemas.codec import canonical, packed, plan
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.errors import EngineError
 from schemas.learned import DELAY_DAYS, DemandPrior, OpenEpoch, ReturnCohort, ReturnPool
-from schemas.policy import DEFAULT_POLICY_TEXT, Policy, policy_sha256
-from schemas.scopes import PlacedGuards, PolicyDocument, Subject, parse_policy
+from schemas.policy import DEFAULT_POLICY_TEXT, Policy, ResaleTrial, policy_sha256
+from schemas.scopes import PlacedGuards, PolicyDocument, parse_policy
 from schemas.state import (
     STATE_VERSION,
     BreakerState,
@@ -62,14 +63,6 @@ class PolicyRecord(msgspec.Struct, frozen=True):
     """The policy in force, as its text."""
 
     policy: str
-
-
-class _Holds(NamedTuple):
-    """What of the policy holds for a catalogue entry; an entry that was replaced is another one."""
-
-    entry: CatalogueEntry
-    policy: Policy
-    guards: tuple[PlacedGuards, ...]
 
 
 # Partitions are restored in several threads.
@@ -107,7 +100,7 @@ class PartitionState:
         self.moves = DayMoves()
         self.stamps = Stamps()
         self.document: PolicyDocument = parse_policy(DEFAULT_POLICY_TEXT)
-        self._holds: dict[str, _Holds] = {}
+        self._in_force = PolicyInForce(self.document)
         self.gate_rules = GateRules(self.document)
         self.prior_rules = prior_price.rules_of(self.policy)
         self.policy_text = DEFAULT_POLICY_TEXT
@@ -135,19 +128,15 @@ class PartitionState:
 
     def policy_of(self, entry: CatalogueEntry) -> Policy:
         """What holds for one product in every market and channel."""
-        return self._holds_for(entry).policy
+        return self._in_force.of(entry).policy
 
     def guards_of(self, entry: CatalogueEntry) -> tuple[PlacedGuards, ...]:
         """The guards of each market and channel that a product is sold in."""
-        return self._holds_for(entry).guards
+        return self._in_force.of(entry).guards
 
-    def _holds_for(self, entry: CatalogueEntry) -> "_Holds":
-        found = self._holds.get(entry.sku)
-        if found is None or found.entry is not entry:
-            subject = subject_of(entry)
-            policy, guards = self.document.of(subject), self.document.guards_of(subject)
-            found = self._holds[entry.sku] = _Holds(entry, policy, guards)
-        return found
+    def trial_of(self, entry: CatalogueEntry) -> ResaleTrial | None:
+        """The resale price trial that a product is allowed, if any."""
+        return self._in_force.of(entry).trial
 
     def family_breaker(self, family: str) -> BreakerState:
         """The breaker of a family: closed, unless it is known otherwise."""
@@ -202,7 +191,7 @@ class PartitionState:
     def set_policy(self, text: str) -> None:
         """Put a policy in force. Raises FieldError where the text is no policy."""
         self.document = parse_policy(text)
-        self._holds.clear()
+        self._in_force = PolicyInForce(self.document)
         self.gate_rules = GateRules(self.document)
         self.prior_rules = prior_price.rules_of(self.policy)
         self.policy_text = text
@@ -387,11 +376,6 @@ class PartitionState:
             self.return_snapshot = self.returns.snapshot()
         else:
             raise EngineError("unknown_record", f"state record {key!r} is unknown.", value=key)
-
-
-def subject_of(entry: CatalogueEntry) -> Subject:
-    """A product as a policy's selectors see it."""
-    return Subject(entry.sku, entry.family, entry.category, entry.role)
 
 
 def _cohort_name(rest: str) -> tuple[str, str]:

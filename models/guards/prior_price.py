@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import timedelta, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ from schemas.time_zones import day_start_ms, local_date, zone_of_rule
 LATE_DAYS = 32  # how long after it began a reduction or a cap may be made known
 QUEUE_MAX = 128
 CAP_DAYS = 30
+WINDOWS_MAX = 1024  # whose beginnings are kept: decisions of one round share theirs
 ANY_MARKET = "all"  # the market of a policy that names none
 
 
@@ -63,6 +65,7 @@ def applying(rules: Sequence[MarketRule], category: str) -> tuple[MarketRule, ..
     return tuple(rule for rule in rules if rule.days > 0 and category not in rule.exempt_categories)
 
 
+@lru_cache(WINDOWS_MAX)
 def window_opens_ms(at_ms: int, days: int, zone: tzinfo) -> int:
     """Local midnight so many calendar days before the local date of ``at_ms``."""
     return day_start_ms(local_date(at_ms, zone) - timedelta(days=days), zone)

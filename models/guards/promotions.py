@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from models.fold.partition import PartitionState, subject_of
+from models.fold.holds import subject_of
+from models.fold.partition import PartitionState
 from models.guards import prior_price
 from models.guards.guards import Bound
 from schemas.events import rfc3339, time_ms

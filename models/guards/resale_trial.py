@@ -17,18 +17,9 @@ from schemas.state import CatalogueEntry, SkuState, TrialState
 ORDERS_MIN = 20  # order lines before a share of channels is believed
 
 
-def trial_of(partition: PartitionState, entry: CatalogueEntry) -> ResaleTrial | None:
-    """The trial that the policy allows a product, if any; of several places the first's."""
-    for place in partition.guards_of(entry):
-        trial = place.guards.minimum_resale_price_trial
-        if trial is not None:
-            return trial
-    return None
-
-
 def count(partition: PartitionState, state: SkuState, channel: str | None) -> None:
     """Count an order line of a product that may be tried, by whether its channel is meant."""
-    trial = trial_of(partition, partition.catalogue[state.sku])
+    trial = partition.trial_of(partition.catalogue[state.sku])
     if trial is None:
         return
     known = state.trial or TrialState()
@@ -44,7 +35,7 @@ def floor_minor(
     now_ms: int,
 ) -> float | None:
     """The market's lowest plausible price, where a trial may run; None where none may."""
-    trial = trial_of(partition, entry)
+    trial = partition.trial_of(entry)
     if trial is None or state.trial is None or state.trial.lines < ORDERS_MIN:
         return None
     if state.trial.lines_meant < trial.channel_share_min * state.trial.lines:
@@ -69,10 +60,10 @@ def _is_open(since_ms: int | None, trial: ResaleTrial, now_ms: int) -> bool:
 
 def ends_ms(partition: PartitionState, state: SkuState, entry: CatalogueEntry) -> int | None:
     """When a running trial must end; None where the published price is none."""
-    trial = trial_of(partition, entry)
-    if trial is None or state.trial is None or state.trial.since_ms is None:
+    if state.trial is None or state.trial.since_ms is None or state.trial.is_over:
         return None
-    if state.trial.is_over:
+    trial = partition.trial_of(entry)
+    if trial is None:
         return None
     if below_minor(partition, entry, state.published_minor) <= 0:
         return None
@@ -92,7 +83,7 @@ def cost_per_day_minor(
     partition: PartitionState, entry: CatalogueEntry, price_minor: int, units_per_day: float
 ) -> float:
     """What a trial gives up a day: on each expected unit, as if demand did not react."""
-    if trial_of(partition, entry) is None:
+    if partition.trial_of(entry) is None:
         return 0.0
     return below_minor(partition, entry, price_minor) * entry.kept_share * units_per_day
 
@@ -117,7 +108,7 @@ def published(
     partition: PartitionState, state: SkuState, entry: CatalogueEntry, price_minor: int, now_ms: int
 ) -> None:
     """Note when a trial begins."""
-    trial = trial_of(partition, entry)
+    trial = partition.trial_of(entry)
     if trial is None or below_minor(partition, entry, price_minor) == 0:
         return
     known = state.trial or TrialState()

@@ -150,11 +150,10 @@ def curve(
     known = shrunk(slope)
     pooled = growth = variance = 0.0
     for segment, share in shares:
-        sale = Sale(category, segment, month, 0.0, ln_rival)
-        rate = snapshot.rate(sale)
+        rate, doubt = snapshot.at_reference((category, segment, month), ln_rival)
         pooled += share * rate
         growth += share * rate * (1.0 - rate) * known
-        variance += share * (1.0 - rate) ** 2 * snapshot.variance(sale)
+        variance += share * (1.0 - rate) ** 2 * doubt
     span = r_max - r_min
     position = (pooled * level_ratio(level) - r_min) / span
     position = min(max(position, CURVE_EDGE), 1.0 - CURVE_EDGE)

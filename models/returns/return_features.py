@@ -2,7 +2,7 @@
 
 import math
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from models.returns.logistic import LEVEL
@@ -10,6 +10,7 @@ from schemas.events import DAY_MS
 
 LN_PRICE_LIMIT = 1.0  # beyond e times the reference price, or the rival's, no slope is trusted
 BIN = 0.15  # width of the bins of log price ratios: lessons of one are summed at their mean
+KINDS_MAX = 4096  # whose names are kept
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -26,16 +27,9 @@ class Sale(NamedTuple):
     ln_price: float
     ln_rival: float | None = None
 
-    def kinds(self) -> list[str]:
+    def kinds(self) -> tuple[str, ...]:
         """What both models know by name: the level, category, segment and month, where known."""
-        names = [LEVEL]
-        if self.category is not None:
-            names.append(f"category={self.category}")
-        if self.segment is not None:
-            names.append(f"segment={self.segment}")
-        if self.month is not None:
-            names.append(f"month={self.month:02d}")
-        return names
+        return _named(self.category, self.segment, self.month)
 
     def row(self) -> dict[str, float]:
         """Features of the logistic model. What is not known is left out: it adds no term."""
@@ -49,11 +43,22 @@ class Sale(NamedTuple):
 
     def factors(self) -> list[str]:
         """Factors of the multiplicative model."""
-        names = self.kinds()
-        names.append(f"price={log_bin(self.ln_price)}")
+        names = [*self.kinds(), f"price={log_bin(self.ln_price)}"]
         if self.ln_rival is not None:
             names.append(f"rival={log_bin(self.ln_rival)}")
         return names
+
+
+@lru_cache(KINDS_MAX)
+def _named(category: str | None, segment: str | None, month: int | None) -> tuple[str, ...]:
+    names = [LEVEL]
+    if category is not None:
+        names.append(f"category={category}")
+    if segment is not None:
+        names.append(f"segment={segment}")
+    if month is not None:
+        names.append(f"month={month:02d}")
+    return tuple(names)
 
 
 @cache

@@ -80,6 +80,9 @@ class ReturnSnapshot:
         default_factory=dict, repr=False, compare=False
     )
     _bins: dict[tuple[str, int], float] = field(default_factory=dict, repr=False, compare=False)
+    _at_reference: dict[tuple[Kind, float | None], tuple[float, float]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     _slopes: dict[tuple[str | None, bool], Slope] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -169,6 +172,14 @@ class ReturnSnapshot:
         names, weights = sale.kinds(), self.weights
         logit = self.intercept + fsum(weights.get(name, 0.0) for name in names)
         return logit, self.slope(sale.category, rival=False).mean, self.factors.product(names)
+
+    def at_reference(self, kind: Kind, ln_rival: float | None) -> tuple[float, float]:
+        """`rate` and `variance` of sales at the reference price; products of a kind share them."""
+        found = self._at_reference.get((kind, ln_rival))
+        if found is None:
+            sale = Sale(*kind, 0.0, ln_rival)
+            found = self._at_reference[kind, ln_rival] = self.rate(sale), self.variance(sale)
+        return found
 
     def variance(self, sale: Sale) -> float:
         """Posterior variance of the log odds."""

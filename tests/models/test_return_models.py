@@ -2,11 +2,14 @@
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from river import optim
+from river.linear_model import LogisticRegression
 
 from models.returns.cohorts import give_back, new_cohort, order_line_hash, sale, sell
 from models.returns.liability import NONE_OPEN, Liability, Owner, ReturnCosts, liability, mark
@@ -67,6 +70,52 @@ def test_the_posterior_is_that_of_a_logistic_regression() -> None:
     assert learned["price"][0] == pytest.approx(slope, abs=0.25 * sds[1])
     assert math.sqrt(learned[LEVEL][1]) == pytest.approx(sds[0], rel=0.05)
     assert math.sqrt(learned["price"][1]) == pytest.approx(sds[1], rel=0.05)
+
+
+class AlongThePosterior(optim.base.Optimizer):
+    """Moves each weight by ``direction[name]`` times the derivative of the loss."""
+
+    direction: dict[str, float]
+
+    def _step_with_dict(self, w: Any, g: Any) -> Any:
+        for name, length in self.direction.items():
+            w[name] -= length * g[LEVEL]
+        return w
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-1.0, 1.0),
+            st.none() | st.floats(-1.0, 1.0),
+            st.floats(-3.0, 9.0),
+            st.floats(-3.0, 30.0),
+        ),
+        max_size=12,
+    )
+)
+def test_a_step_is_that_of_rivers_logistic_regression(
+    rows: list[tuple[float, float | None, float, float]],
+) -> None:
+    """With the posterior's direction as its optimizer; both labels of a row in turn."""
+    model = PosteriorLogistic(-2.0, PRIORS, (LEVEL, "price", "rival"))
+    step = AlongThePosterior(1.0)
+    river = LogisticRegression(optimizer=step, intercept_init=-2.0, intercept_lr=0.0)
+    for price, rival, positives, negatives in rows:
+        row = {LEVEL: 1.0, "price": price} | ({} if rival is None else {"rival": rival})
+        small = 0.01  # one share, and far from the weights' limits
+        positives, negatives = small * positives, small * negatives
+        rate = river.predict_proba_one(row)[True]
+        along = model._along(row)
+        spread = sum(value * along[name] for name, value in row.items())
+        information = max(positives + negatives, 0.0) * rate * (1.0 - rate)
+        gain = 1.0 / (1.0 + information * spread)
+        step.direction = {name: along[name] * gain for name in row}
+        river.learn_one(row, True, w=positives)
+        river.learn_one(row, False, w=negatives)
+        model.learn(row, positives, negatives)
+    for name, weight in river.weights.items():
+        assert model.means()[name] == pytest.approx(weight, rel=1e-9, abs=1e-12)
 
 
 def test_a_large_weight_at_once_does_not_overshoot() -> None:
