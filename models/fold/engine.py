@@ -172,7 +172,7 @@ class PartitionEngine:
             if found.output.topic == topics.PRICES.name:
                 self.state.chain(found.output.value)
         state = self.state.take_changed() if with_state else []
-        self.state.dirty.clear()
+        self.state.forget_changed()
         return Batch([found.output for found in placed], state, self.position)
 
     def _fold(self, offset: int, value: bytes) -> None:

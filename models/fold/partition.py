@@ -120,6 +120,7 @@ class PartitionState:
         self.actions: Actions | None = None  # what another engine decided, to be followed
         # The first batch writes down what was in force from the start, defaults included.
         self.dirty: dict[str, None] = dict.fromkeys(SHARED_RECORDS)
+        self.aged: dict[int, None] = {}  # event days all of whose cohorts changed
 
     @property
     def policy(self) -> Policy:
@@ -159,12 +160,12 @@ class PartitionState:
         The records of those become tombstones.
         """
         if ages < len(DELAY_DAYS):
+            self.aged[day] = None
             self.open_cohorts.pass_age(day, ages, exposed)
+            return
         for cohort in self.open_cohorts.records_of_day(day):
-            name = f"{day}/{cohort.segment}"
-            self.touch(f"cohort/{cohort.sku}/{name}")
-            if ages == len(DELAY_DAYS):
-                self.open_cohorts.drop(name, cohort)
+            self.touch(f"cohort/{cohort.sku}/{day}/{cohort.segment}")
+            self.open_cohorts.drop(f"{day}/{cohort.segment}", cohort)
 
     def join_family(self, entry: CatalogueEntry) -> None:
         """Put a product that is listed for the first time among its family's."""
@@ -221,10 +222,18 @@ class PartitionState:
 
     def take_changed(self) -> list[StateRecord]:
         """The changed records, sorted by key, the manifest last; nothing is dirty after."""
+        for day in self.aged:
+            for cohort in self.open_cohorts.records_of_day(day):
+                self.touch(f"cohort/{cohort.sku}/{day}/{cohort.segment}")
         records = [(key.encode(), self._encode(key)) for key in sorted(self.dirty)]
-        self.dirty.clear()
+        self.forget_changed()
         records.append((MANIFEST_KEY, canonical(self.manifest)))
         return records
+
+    def forget_changed(self) -> None:
+        """Let nothing be dirty, where nobody asks what has changed."""
+        self.dirty.clear()
+        self.aged.clear()
 
     def all_records(self) -> list[tuple[bytes, bytes]]:
         """Every live record, sorted by key, the manifest last."""
@@ -324,7 +333,7 @@ class PartitionState:
         if day is not None:
             for entry in state.catalogue.values():
                 state.stamps.note(day, None, entry)
-        state.dirty.clear()
+        state.forget_changed()
         return state
 
     def take_record(self, key: str, value: bytes) -> None:

@@ -7,14 +7,12 @@ cohorts. A product's own level and the curve that pricing gets stand in
 `models.returns.return_curve`.
 """
 
-import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from river import base
 
 from models.returns.logistic import (
@@ -29,6 +27,7 @@ from models.returns.maturing import Floats, Kind, Lessons, Sales
 from models.returns.return_delays import NO_DELAYS, delay_shares, learn_delays
 from models.returns.return_factors import RATE_MAX, RATE_MIN, FactorRates
 from models.returns.return_features import BIN, LN_PRICE_LIMIT, Sale, clip_ln
+from models.returns.return_groups import BINS_MAX, bins, exact_sums, grouped, require_finite
 from schemas.learned import ReturnPool
 
 PRIOR_RATE = 0.1  # until returns are seen; a common order of size for general merchandise
@@ -49,9 +48,6 @@ CALIBRATION_PRIORS = {
 CALIBRATION_DENSE = (LEVEL, "log_odds")
 CALIBRATION_BIN = 0.2  # of log odds: closed cohorts of one are summed at their mean
 FEATURES_MAX = 4096
-BINS_MAX = round(LN_PRICE_LIMIT / BIN)  # bins of a log price ratio go from -BINS_MAX to BINS_MAX
-NO_RIVAL = -10_000  # the bin of sales without a known rival: a group of its own
-WEIGHT_MIN = 1e-9  # of a lesson in the mean price of its group
 
 
 class Slope(NamedTuple):
@@ -131,24 +127,33 @@ class ReturnSnapshot:
         ------
         ValueError : a log price ratio is not finite
         """
+        shift, steepness = self.calibration
+        average = self.average_logits(sales)
+        calibrated = self.intercept + shift + steepness * (average - self.intercept)
+        found: Floats = 1.0 / (1.0 + np.exp(-np.clip(calibrated, -30.0, 30.0)))
+        return found
+
+    def average_logits(self, sales: Sales) -> Floats:
+        """`average_logit` of each row.
+
+        Raises
+        ------
+        ValueError : a log price ratio is not finite
+        """
+        require_finite(sales)
         price, rival = sales.ln_price, sales.ln_rival
-        if not np.isfinite(price).all() or np.isinf(rival).any():
-            raise ValueError("a log price ratio was not finite; expected finite numbers")
         logit, slope, product = self._of_each_kind(sales)
         price = np.clip(price, -LN_PRICE_LIMIT, LN_PRICE_LIMIT)
         logit = logit + slope * price
-        product = product * self._factors_of_bins("price")[_bins(price) + BINS_MAX]
+        product = product * self._factors_of_bins("price")[bins(price) + BINS_MAX]
         known = ~np.isnan(rival)
         if known.any():
             rival = np.clip(np.where(known, rival, 0.0), -LN_PRICE_LIMIT, LN_PRICE_LIMIT)
             logit = logit + self.weights.get("rival", 0.0) * rival
-            factors = self._factors_of_bins("rival")[_bins(rival) + BINS_MAX]
+            factors = self._factors_of_bins("rival")[bins(rival) + BINS_MAX]
             product = product * np.where(known, factors, 1.0)
         product = np.clip(product, RATE_MIN, RATE_MAX)
-        average = 0.5 * (logit + np.log(product / (1.0 - product)))
-        shift, steepness = self.calibration
-        calibrated = self.intercept + shift + steepness * (average - self.intercept)
-        found: Floats = 1.0 / (1.0 + np.exp(-np.clip(calibrated, -30.0, 30.0)))
+        found: Floats = 0.5 * (logit + np.log(product / (1.0 - product)))
         return found
 
     def _of_each_kind(self, sales: Sales) -> tuple[Floats, Floats, Floats]:
@@ -164,8 +169,8 @@ class ReturnSnapshot:
 
     def _factors_of_bins(self, name: str) -> Floats:
         """The factors of all bins of a log price ratio, from the lowest."""
-        bins = range(-BINS_MAX, BINS_MAX + 1)
-        return np.array([self.factors.value(f"{name}={number}") for number in bins])
+        numbers = range(-BINS_MAX, BINS_MAX + 1)
+        return np.array([self.factors.value(f"{name}={number}") for number in numbers])
 
     def _of_kinds(self, sale: Sale) -> tuple[float, float, float]:
         """Log odds at the reference price, slope in log price, and product of factors."""
@@ -275,14 +280,13 @@ class ReturnRateModel(base.Classifier):
     def learn_lessons(self, lessons: Lessons) -> None:
         """Learn what cohorts taught at one day tick, in an order that is their own.
 
-        Lessons are summed by circumstances and bins of log prices, at their means, sorted by all
-        that they say: so the result depends neither on the order of the rows nor on how lessons
-        were stored.
+        Lessons are summed by circumstances and bins of log prices, at their means: so the result
+        depends neither on the order of the rows nor on how lessons were stored.
         """
         self._logistic.walk()
         self._calibrator.walk()
-        for sale, positives, exposure in _grouped(lessons, lessons.positives, lessons.exposure):
-            self._learn(sale, positives, exposure)
+        for group in grouped(lessons.sales, lessons.positives, lessons.exposure):
+            self._learn(*group)
         self._calibrate(lessons.of_closed())
         self._delays = learn_delays(self._delays, lessons.delays)
 
@@ -312,20 +316,15 @@ class ReturnRateModel(base.Classifier):
         """Compare the average of today's models with what closed cohorts came to."""
         if not len(closed.exposure):
             return
-        now = self.snapshot()
-        bins: dict[int, list[tuple[float, float, float]]] = {}
-        for sale, returned, kept in _grouped(closed, closed.final_returned, closed.final_kept):
-            position = now.average_logit(sale) - self._intercept
-            bins.setdefault(round(position / CALIBRATION_BIN), []).append(
-                (position, returned, kept)
-            )
-        for _, rows in sorted(bins.items()):
-            returned = fsum(row[1] for row in rows)
-            kept = fsum(row[2] for row in rows)
-            if returned + kept > 0.0:
-                weighted = fsum(row[0] * (row[1] + row[2]) for row in rows)
-                mean = weighted / (returned + kept)
-                self._calibrator.learn({LEVEL: 1.0, "log_odds": mean}, returned, kept)
+        position = self.snapshot().average_logits(closed.sales) - self._intercept
+        _, group = np.unique(np.rint(position / CALIBRATION_BIN), return_inverse=True)
+        weight = closed.final_returned + closed.final_kept
+        columns = (closed.final_returned, closed.final_kept, weight * position, weight)
+        for returned, kept, weighted, total in zip(
+            *(exact_sums(group, column).tolist() for column in columns), strict=True
+        ):
+            if total > 0.0:
+                self._calibrator.learn({LEVEL: 1.0, "log_odds": weighted / total}, returned, kept)
 
 
 def _sale(x: Mapping[Any, Any]) -> Sale:
@@ -338,52 +337,3 @@ def _sale(x: Mapping[Any, Any]) -> Sale:
         clip_ln(float(x.get("ln_price", 0.0))),
         None if rival is None else clip_ln(float(rival)),
     )
-
-
-def _grouped(
-    lessons: Lessons, first: Floats, second: Floats
-) -> Iterator[tuple[Sale, float, float]]:
-    """Each group's circumstances at its mean log prices, by weight of what was sold, and its sums.
-
-    A group: one kind, one bin of either log price ratio. They come in the order of their kinds.
-    """
-    (kinds, kind, price, rival), count = lessons.sales, len(first)
-    if not count:
-        return
-    if not np.isfinite(price).all() or np.isinf(rival).any():
-        raise ValueError("a log price ratio was not finite; expected finite numbers")
-    by_name = sorted(range(len(kinds)), key=lambda place: _known(kinds[place]))
-    rank = np.empty(len(kinds), dtype=np.intp)
-    rank[by_name] = np.arange(len(kinds))
-    rival_bin = np.where(np.isnan(rival), NO_RIVAL, _bins(np.where(np.isnan(rival), 0.0, rival)))
-    keys = np.stack([rank[kind], _bins(price), rival_bin])
-    values = np.stack([first, second, lessons.positives, lessons.exposure, price])
-    order = np.lexsort([np.where(np.isnan(rival), 0.0, rival), *values, *keys[::-1]])
-    keys, rows = keys[:, order], kind[order]
-    starts = np.flatnonzero(np.any(keys[:, 1:] != keys[:, :-1], axis=0)) + 1
-    starts = np.concatenate([[0], starts])
-    first, second, positives, exposure, price = values[:, order]
-    weight = np.maximum(positives + np.abs(exposure), WEIGHT_MIN)
-    columns = np.stack([first, second, weight, weight * price, weight * rival[order]])
-    sums = np.add.reduceat(columns, starts, axis=1)
-    alone = np.diff(np.append(starts, count)) == 1
-    ln_price = np.where(alone, price[starts], sums[3] / sums[2])
-    ln_rival = np.where(alone, rival[order][starts], sums[4] / sums[2])
-    for place, own, other, total, rest in zip(
-        rows[starts].tolist(), ln_price.tolist(), ln_rival.tolist(), *sums[:2].tolist(), strict=True
-    ):
-        category, segment, month = kinds[place]
-        known = None if math.isnan(other) else other
-        yield Sale(category, segment, month, own, known), total, rest
-
-
-def _known(kind: Kind) -> tuple[str, str, int]:
-    """A kind in a form that has an order."""
-    category, segment, month = kind
-    return category or "", segment or "", month or 0
-
-
-def _bins(ln_ratio: Floats) -> NDArray[np.intp]:
-    """`models.returns.return_features.log_bin` of each log price ratio."""
-    clipped = np.clip(ln_ratio, -LN_PRICE_LIMIT, LN_PRICE_LIMIT)
-    return np.rint(clipped / BIN).astype(np.intp)
