@@ -300,7 +300,7 @@ class PartitionEngine:
             [one.chosen_minor for one in priced],
         )
         self._outputs.extend(told)
-        if catalogue is None:
+        if catalogue is None or all(one.posed.request.catalogue is catalogue for one in priced):
             return priced
         return [
             one._replace(

@@ -63,6 +63,8 @@ class Evaluation(NamedTuple):
 _SOLUTION_FIELDS = 5
 _GREEKS = len(Greeks._fields)
 _PARTS = Terms._fields[1:]
+assert Evaluation._fields[3:-1] == _PARTS  # one stands behind the other in a column
+_UNLIMITED = Row._fields.index("unlimited")
 _PADDING = np.array(PADDING)
 
 
@@ -130,17 +132,19 @@ class Kernel:
         evaluate = _compile(_evaluate_tile, matrix, prices, np.int32(PRICES))
         return cls(tile, engine_fingerprint(tile, machine), solve, evaluate)
 
-    def solve(self, rows: Sequence[Row]) -> list[Solution]:
-        """Return the best price of each row, in order."""
-        if not rows:
+    def solve(self, rows: Sequence[Row] | Floats) -> list[Solution]:
+        """Return the best price of each row, in order; rows may be a matrix [n, fields]."""
+        if not len(rows):
             return []
-        columns = self.solve_arrays(np.array(rows, dtype=np.float64).T)
+        columns = self.solve_arrays(np.asarray(rows, dtype=np.float64).T)
         return [
             Solution(price, objective, int(bound), converged > 0.5, finite > 0.5)
             for price, objective, bound, converged, finite in columns.T.tolist()
         ]
 
-    def evaluate(self, rows: Sequence[Row], prices: Sequence[Sequence[float]]) -> list[Evaluation]:
+    def evaluate(
+        self, rows: Sequence[Row] | Floats, prices: Sequence[Sequence[float]]
+    ) -> list[Evaluation]:
         """Return each row at each of its prices, and everything else at the last of them.
 
         Parameters
@@ -154,29 +158,35 @@ class Kernel:
         """
         if len(rows) != len(prices):
             raise ValueError(f"{len(prices)} price lists for {len(rows)} rows; expected one each")
-        if not rows:
+        if not len(rows):
             return []
         if not all(prices):
             raise ValueError("a row has no price; expected at least one for each row")
+        matrix = np.asarray(rows, dtype=np.float64)
+        if max(map(len, prices)) <= PRICES:
+            return self._evaluate_parts(matrix, prices)
         parts = [
-            (row, at[start : start + PRICES])
-            for row, at in zip(rows, prices, strict=True)
+            (place, at[start : start + PRICES])
+            for place, at in enumerate(prices)
             for start in range(0, len(at), PRICES)
         ]
-        found = iter(self._evaluate_parts(parts))
+        places, cut = zip(*parts, strict=True)
+        found = iter(self._evaluate_parts(matrix[list(places)], cut))
         return [_joined(list(islice(found, -(-len(at) // PRICES)))) for at in prices]
 
-    def _evaluate_parts(self, parts: Sequence[tuple[Row, Sequence[float]]]) -> list[Evaluation]:
-        """Evaluate each row at 1 to PRICES prices."""
-        used = max(len(at) for _, at in parts)
-        padded = [[at[0]] * (used - len(at)) + list(at) for _, at in parts]
-        matrix = np.array([row for row, _ in parts], dtype=np.float64).T
-        columns = self.evaluate_arrays(matrix, np.array(padded, dtype=np.float64).T)
+    def _evaluate_parts(
+        self, matrix: Floats, prices: Sequence[Sequence[float]]
+    ) -> list[Evaluation]:
+        """Evaluate each row [n, fields] at 1 to PRICES prices."""
+        used = max(map(len, prices))
+        padded = [[at[0]] * (used - len(at)) + list(at) for at in prices]
+        columns = self.evaluate_arrays(matrix.T, np.array(padded, dtype=np.float64).T)
         finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(columns), axis=0)
+        unlimited = matrix[:, _UNLIMITED] > 0.5
         return [
-            _evaluation(values, used, len(at), row.unlimited > 0.5, usable)
-            for values, (row, at), usable in zip(
-                columns.T.tolist(), parts, finite.tolist(), strict=True
+            _evaluation(values, used, len(at), free, usable)
+            for values, at, free, usable in zip(
+                columns.T.tolist(), prices, unlimited.tolist(), finite.tolist(), strict=True
             )
         ]
 
@@ -223,14 +233,13 @@ def _cut(whole: Floats, start: int, stop: int, tile: int, filling: Floats) -> Fl
 def _evaluation(
     values: list[float], columns: int, used: int, unlimited: bool, finite: bool
 ) -> Evaluation:
-    numbers = iter(values)
-    objectives = tuple(islice(numbers, columns))[columns - used :]
-    slopes = tuple(islice(numbers, columns))[columns - used :]
-    greeks = Greeks._make(islice(numbers, _GREEKS))
+    greeks = Greeks._make(values[2 * columns : 2 * columns + _GREEKS])
     if unlimited:
         greeks = greeks._replace(rho=None, price_stock=None)
-    parts = dict(zip(_PARTS, numbers, strict=True))
-    return Evaluation(objectives, slopes, greeks, finite=finite, **parts)
+    objectives = tuple(values[columns - used : columns])
+    slopes = tuple(values[2 * columns - used : 2 * columns])
+    parts = values[2 * columns + _GREEKS :]
+    return Evaluation._make((objectives, slopes, greeks, *parts, finite))
 
 
 def _joined(parts: list[Evaluation]) -> Evaluation:

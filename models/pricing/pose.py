@@ -37,7 +37,6 @@ class Posed(NamedTuple):
     reference_minor: int
     unit_cost_minor: int
     full: Row
-    frictionless: Row
     cases: tuple[Row, ...]  # what the product may be while its category is unknown
     curve: ReturnCurve
     rivals: RivalView
@@ -52,6 +51,12 @@ class Posed(NamedTuple):
     bounded: bool  # by the canary step of its own breaker, or of one above it
     asked: promotions.Present
     together: Together | None = None  # of a family of several
+
+    @property
+    def frictionless(self) -> Row:
+        """The row with endless stock and without risk or partners."""
+        row = self.full if self.together is None else self.together.alone
+        return row._replace(unlimited=1.0, risk_aversion=0.0)
 
 
 def blocked_reason(state: SkuState, entry: CatalogueEntry) -> str | None:
@@ -107,7 +112,6 @@ def pose(partition: PartitionState, request: Request, *, loss_leader: bool = Fal
         reference_minor=reference,
         unit_cost_minor=cost_minor,
         full=full,
-        frictionless=full._replace(unlimited=1.0, risk_aversion=0.0),
         cases=tuple(full._replace(elasticity=_elastic(full.elasticity, away)) for away in cases),
         curve=returns,
         rivals=rivals,

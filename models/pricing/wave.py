@@ -3,14 +3,19 @@
 from collections.abc import Iterator
 from itertools import islice, starmap
 
+import numpy as np
+
 from models.breaker.evidence import last_good_minor
 from models.fold.partition import PartitionState
 from models.guards.moving import stays
-from models.kernel.tile import Evaluation, Kernel, Solution
+from models.kernel.objective import Row
+from models.kernel.tile import Evaluation, Floats, Kernel, Solution
 from models.pricing.path import PricePath, price_path
 from models.pricing.pose import Posed
 from models.pricing.settle import Priced
 from models.returns import returns_book
+
+UNLIMITED, RISK_AVERSION = map(Row._fields.index, ("unlimited", "risk_aversion"))
 
 
 def priced(partition: PartitionState, kernel: Kernel, posed: list[Posed]) -> list[Priced]:
@@ -18,18 +23,13 @@ def priced(partition: PartitionState, kernel: Kernel, posed: list[Posed]) -> lis
 
     Nothing of these products has changed since they were posed: what would, waits behind them.
     """
-    posed, optima, cases = _solved(kernel, posed)
+    full = np.array([one.full for one in posed], dtype=np.float64)
+    posed, optima, cases = _solved(kernel, posed, full)
     paths = [
-        price_path(
-            partition,
-            one,
-            optima[2 * index],
-            optima[2 * index + 1],
-            list(islice(cases, len(one.cases))),
-        )
-        for index, one in enumerate(posed)
+        price_path(partition, one, *best, list(islice(cases, len(one.cases))))
+        for one, best in zip(posed, optima, strict=True)
     ]
-    on_path, at_present, back = _evaluated(kernel, posed, paths)
+    on_path, at_present, back = _evaluated(kernel, posed, full, paths)
     kept = [stays(one, path, at) for one, path, at in zip(posed, paths, on_path, strict=True)]
     chosen = [
         (one.state.published_minor or 0) if keep else path.wanted_minor
@@ -46,27 +46,33 @@ def priced(partition: PartitionState, kernel: Kernel, posed: list[Posed]) -> lis
 
 
 def _solved(
-    kernel: Kernel, posed: list[Posed]
-) -> tuple[list[Posed], list[Solution], Iterator[Solution]]:
+    kernel: Kernel, posed: list[Posed], full: Floats
+) -> tuple[list[Posed], list[tuple[Solution, Solution]], Iterator[Solution]]:
     """The decisions, those in families with the best price that they would have alone; the best
-    prices without friction and with it; those of all cases.
+    prices without friction (nor partners) and with it; those of all cases.
 
     In one run: what does not fill a tile costs as much as a full one.
     """
-    together = [one.together.alone for one in posed if one.together]
-    pairs = [row for one in posed for row in (one.frictionless, one.full)]
-    found = iter(kernel.solve([*together, *pairs, *(row for p in posed for row in p.cases)]))
+    frictionless = full.copy()
+    alone = [(place, one.together.alone) for place, one in enumerate(posed) if one.together]
+    for place, row in alone:
+        frictionless[place] = row
+    frictionless[:, UNLIMITED], frictionless[:, RISK_AVERSION] = 1.0, 0.0
+    others = [*(row for _, row in alone), *(row for one in posed for row in one.cases)]
+    matrix = np.concatenate([frictionless, full, *([np.array(others)] if others else [])])
+    found = iter(kernel.solve(matrix))
+    optima = list(zip(*(list(islice(found, len(posed))) for _ in range(2)), strict=True))
     priced = [
         one
         if one.together is None
         else one._replace(together=one.together.priced(next(found), one.reference_minor))
         for one in posed
     ]
-    return priced, list(islice(found, len(pairs))), found
+    return priced, optima, found
 
 
 def _evaluated(
-    kernel: Kernel, posed: list[Posed], paths: list[PricePath]
+    kernel: Kernel, posed: list[Posed], full: Floats, paths: list[PricePath]
 ) -> tuple[list[Evaluation], list[Evaluation | None], list[Evaluation | None]]:
     """Evaluations over each path; at the present price, which may stay; and at the price before
     the last move, where an open breaker may go back to it.
@@ -76,20 +82,15 @@ def _evaluated(
     present = [one.state.published_minor for one in posed]
     back = [last_good_minor(one) for one in posed]
     asked = [
-        (one, price)
+        (place, price)
         for prices in (present, back)
-        for one, price in zip(posed, prices, strict=True)
+        for place, price in enumerate(prices)
         if price is not None
     ]
-    found = iter(
-        kernel.evaluate(
-            [one.full for one in (*posed, *(one for one, _ in asked))],
-            [
-                *(_prices(one, path) for one, path in zip(posed, paths, strict=True)),
-                *([price / one.reference_minor] for one, price in asked),
-            ],
-        )
-    )
+    prices = [_prices(one, path) for one, path in zip(posed, paths, strict=True)]
+    prices += [[price / posed[place].reference_minor] for place, price in asked]
+    places = [*range(len(posed)), *(place for place, _ in asked)]
+    found = iter(kernel.evaluate(full[places], prices))
     on_path = list(islice(found, len(posed)))
     at_present = [None if price is None else next(found) for price in present]
     return on_path, at_present, [None if price is None else next(found) for price in back]

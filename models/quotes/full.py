@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from models.breaker import breaker
 from models.family import family_joint
 from models.fold.context import Request
-from models.fold.partition import PartitionState, subject_of
+from models.fold.holds import subject_of
+from models.fold.partition import PartitionState
 from models.guards import gate, guards, limits
 from models.kernel.objective import Row
 from models.kernel.tile import Kernel

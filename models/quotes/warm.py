@@ -12,8 +12,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from models.fold.partition import PartitionState, subject_of
-from models.guards import guards, limits, resale_trial
+from models.fold.holds import subject_of
+from models.fold.partition import PartitionState
+from models.guards import guards, limits
 from models.guards.guards import GuardInputs
 from models.kernel.objective import Row
 from models.kernel.tile import Kernel
@@ -178,7 +179,7 @@ def _only_full(partition: PartitionState, posed: Posed) -> str | None:
         return "stock is on its way"
     if any(place.guards.adaptive_step.tolerances for place in posed.placed):
         return "its longest step depends on what is supposed"
-    if resale_trial.trial_of(partition, posed.entry) is not None:
+    if partition.trial_of(posed.entry) is not None:
         return "its minimum resale price may be on trial"
     return None
 

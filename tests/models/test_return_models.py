@@ -103,7 +103,7 @@ def test_a_step_is_that_of_rivers_logistic_regression(
     river = LogisticRegression(optimizer=step, intercept_init=-2.0, intercept_lr=0.0)
     for price, rival, positives, negatives in rows:
         row = {LEVEL: 1.0, "price": price} | ({} if rival is None else {"rival": rival})
-        small = 0.01  # one share, and far from the weights' limits
+        small = 0.005  # one share, and far from the weights' limits
         positives, negatives = small * positives, small * negatives
         rate = river.predict_proba_one(row)[True]
         along = model._along(row)
