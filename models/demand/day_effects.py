@@ -68,15 +68,13 @@ class DayFactors(NamedTuple):
         """ln of the mean factor between two event times."""
         if self.neutral or to_ms <= from_ms:
             return 0.0
-        total, at = 0.0, from_ms
-        while at < to_ms:
-            day = at // DAY_MS
-            end = min((day + 1) * DAY_MS, to_ms)
-            ratio = self.ratios.get(day)
-            if ratio is None:
-                ratio = self.ratios[day] = math.exp(self.log_factor(day))
-            total += (end - at) * ratio
-            at = end
+        first, last, ratios = from_ms // DAY_MS, (to_ms - 1) // DAY_MS, self.ratios
+        for day in range(first, last + 1):
+            if day not in ratios:
+                ratios[day] = math.exp(self.log_factor(day))
+        total = DAY_MS * sum([ratios[day] for day in range(first, last + 1)], 0.0)
+        total -= (from_ms - first * DAY_MS) * ratios[first]
+        total -= ((last + 1) * DAY_MS - to_ms) * ratios[last]
         return math.log(total / (to_ms - from_ms))
 
 

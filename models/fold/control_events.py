@@ -8,7 +8,7 @@ import msgspec
 from models.breaker import breaker, breaker_scopes
 from models.demand import day_effects, effects_book
 from models.fold.context import Context, Refused, Request
-from models.fold.market import begin_epoch, close_epoch, epoch_is_over, next_round, reschedule
+from models.fold.market import close_epoch, epoch_is_over, next_round, open_anew, reschedule
 from models.fold.partition import PartitionState
 from models.guards import gate_reductions, promotions, resale_trial
 from models.guards.prior_price import LATE_DAYS
@@ -257,7 +257,7 @@ def _look(context: Context, state: SkuState) -> None:
     edge = promotions.passed_edge(partition, state, context.now_ms)
     if epoch_is_over(partition, state, context.now_ms):
         closed = close_epoch(partition, state, context.now_ms)
-        begin_epoch(partition, state, entry, context.now_ms)
+        open_anew(partition, state, entry, context.now_ms)
         context.ask(state, EPOCH, closed)
     elif state.decide_anew is not None:
         context.ask(state, state.decide_anew)

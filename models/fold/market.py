@@ -126,10 +126,18 @@ def close_epoch(partition: PartitionState, state: SkuState, now_ms: int) -> Clos
 def begin_epoch(
     partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
 ) -> None:
-    """Open an epoch at the product's present price, if it has one."""
+    """Open an epoch at the product's present price, if it has one, and set its end."""
+    if open_anew(partition, state, entry, now_ms):
+        reschedule(partition, state)
+
+
+def open_anew(
+    partition: PartitionState, state: SkuState, entry: CatalogueEntry, now_ms: int
+) -> bool:
+    """`begin_epoch` for callers that `reschedule` the product themselves; whether one began."""
     price_minor = own_price_minor(partition, state, entry)
     if entry.retired or price_minor is None or state.reference_price_minor is None:
-        return
+        return False
     policy = partition.policy_of(entry).decision
     state.enough_ms = None
     state.epoch = open_epoch(
@@ -143,7 +151,7 @@ def begin_epoch(
     )
     family_book.begin(partition, state, state.epoch)
     effects_book.opened(partition, state, now_ms)
-    reschedule(partition, state)
+    return True
 
 
 def count_on(partition: PartitionState, state: SkuState, now_ms: int) -> None:

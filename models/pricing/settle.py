@@ -8,7 +8,7 @@ from models.breaker import breaker, breaker_scopes
 from models.breaker.evidence import evidence_of
 from models.demand import demand
 from models.fold.context import Output, Placed, alert
-from models.fold.market import begin_epoch, close_epoch, reschedule
+from models.fold.market import close_epoch, open_anew, reschedule
 from models.fold.partition import PartitionState
 from models.fold.taken import Taken
 from models.fold.watch import Shown
@@ -354,7 +354,7 @@ def _remember(
     state.price_move = last_move(state.price_move, chosen_minor, now_ms)
     state.exogenous_log = None
     closed = close_epoch(partition, state, now_ms)
-    begin_epoch(partition, state, posed.entry, now_ms)
+    open_anew(partition, state, posed.entry, now_ms)
     return [
         alert(
             partition,

@@ -63,6 +63,7 @@ class OpenCohorts:
         self._rows: dict[str, dict[str, int]] = {}
         self._rows_of_day: dict[int, dict[int, ReturnCohort]] = {}
         self._free: list[int] = []
+        self._changed: dict[int, ReturnCohort] = {}  # records, by row, that were put since a read
         self._owners: dict[str, int] = {}
         self._segments: dict[str, int] = {}
         self._ranks = np.empty(0, dtype=np.intp)  # of segments, in the order of their names
@@ -78,16 +79,7 @@ class OpenCohorts:
         row = None if rows is None else rows.get(name)
         if row is None:
             row = self._begin(name, cohort)
-        self._numbers[row] = (
-            cohort.sold,
-            cohort.ln_price_sum,
-            cohort.rival_sold,
-            cohort.ln_rival_sum,
-            cohort.units_left,
-            len(cohort.lines),
-            cohort.exposed_share,
-            *cohort.returned,
-        )
+        self._changed[row] = cohort
 
     def _begin(self, name: str, cohort: ReturnCohort) -> int:
         row = self._free.pop() if self._free else self._next()
@@ -109,12 +101,32 @@ class OpenCohorts:
         self._used += 1
         return self._used - 1
 
+    def _write(self) -> None:
+        """Bring the rows of changed records up to date."""
+        if not self._changed:
+            return
+        self._numbers[list(self._changed)] = [
+            (
+                cohort.sold,
+                cohort.ln_price_sum,
+                cohort.rival_sold,
+                cohort.ln_rival_sum,
+                cohort.units_left,
+                len(cohort.lines),
+                cohort.exposed_share,
+                *cohort.returned,
+            )
+            for cohort in self._changed.values()
+        ]
+        self._changed.clear()
+
     def drop(self, name: str, cohort: ReturnCohort) -> None:
         """Forget a cohort."""
         of_product, rows = self.by_product[cohort.sku], self._rows[cohort.sku]
         of_day = self._rows_of_day[cohort.day]
         row = rows.pop(name)
         del of_product[name], of_day[row]
+        self._changed.pop(row, None)
         self._free.append(row)
         if not rows:
             del self.by_product[cohort.sku], self._rows[cohort.sku]
@@ -150,6 +162,7 @@ class OpenCohorts:
         return self._taken(rows, [skus[place] for place in known.tolist()], owner)
 
     def _taken(self, rows: Places, owners: Sequence[str], owner: Places) -> Cohorts:
+        self._write()
         ints = self._ints[rows]
         order = np.lexsort((self._ranks[ints[:, 1]], ints[:, 2], owner))
         _, segment, day, done = np.ascontiguousarray(ints[order].T)
