@@ -138,7 +138,7 @@ class Quotes(Part):
 
 
 async def _in_thread(call: Callable[[], object]) -> None:
-    """Run what may wait long for a broker in a thread that the end of the process does not await."""
+    """Run what may wait long for a broker in a thread that the process does not wait for."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
