@@ -78,6 +78,34 @@ def test_after_a_reduction_announced_late_the_price_comes_back_to_that_before_th
     ]
 
 
+def test_after_a_reduction_withdrawn_as_it_ends_the_price_rises_by_steps(raised: Judged) -> None:
+    raised.promote(14.0, 14.25, 18.0, 0.2)
+    raised.tick(14.0, 17.75)
+    raised.promote(17.75, 14.25, 18.0, 0.2, announced=False)
+    raised.tick(17.75, 20.0)
+    assert raised.prices()[2:] == [
+        (rfc3339(at(days=14.25)), "published", 560),
+        (rfc3339(at(days=18)), "published", 728),  # 30 % up
+    ]
+
+
+def test_a_reduction_announced_again_leads_back_to_the_price_before_the_first_time(
+    raised: Judged,
+) -> None:
+    raised.promote(14.0, 14.25, 18.0, 0.2)
+    raised.tick(14.0, 15.0)
+    raised.promote(15.0, 14.25, 18.0, 0.2, announced=False)
+    raised.tick(15.0, 16.0)
+    raised.promote(16.0, 14.25, 19.0, 0.2)
+    raised.tick(16.0, 20.0)
+    assert raised.prices()[2:] == [
+        (rfc3339(at(days=14.25)), "published", 560),
+        (rfc3339(at(days=15.25)), "published", 728),
+        (rfc3339(at(days=16.25)), "published", 560),
+        (rfc3339(at(days=19)), "published", 815),
+    ]
+
+
 # -- laws
 
 documents = st.builds(
