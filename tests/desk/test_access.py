@@ -148,6 +148,11 @@ def test_nothing_is_wider_than_a_phone(desk: Desk) -> None:
         desk.go(view)
         if view.startswith("product"):
             desk.shows(".best", "Best price")
+        at = desk.run(
+            """const { left, right } = document.querySelector('nav [aria-current]')
+            .getBoundingClientRect(); return [left, right]"""
+        )
+        assert 0 <= at[0] < at[1] <= PHONE_PX  # where one is, is in sight
         widths[view] = desk.run("return [document.documentElement.scrollWidth, innerWidth]")
     assert widths == {view: [PHONE_PX, PHONE_PX] for view in VIEWS}
 

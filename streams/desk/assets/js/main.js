@@ -1,7 +1,7 @@
 // The desk's frame: navigation, the connection, the kill switch's banner, messages.
 import * as catalogue from "./catalogue_data.js";
 import { ago, capital, count } from "./format.js";
-import { html, render, useEffect } from "./lib.js";
+import { html, render, useEffect, useRef } from "./lib.js";
 import { connect, disconnect } from "./live.js";
 import { href, route } from "./router.js";
 import { theme, turn } from "./scheme.js";
@@ -24,6 +24,7 @@ const VIEWS = [
   ["portfolio", "Portfolio", Portfolio],
   ["lag", "Lag", Lag],
 ];
+const NAV_MARGIN_PX = 60;
 const WORST = ["REWIND", "STOP", "STALL", "WARN"];
 
 function worstLag() {
@@ -35,7 +36,13 @@ function Navigation() {
   const { view } = route.value;
   const notes = { exceptions: exceptionsFound.value ? count(exceptionsFound.value) : null, lag: worstLag(),
     breakers: killSwitch.value?.on ? "switch on" : null };
-  return html`<nav aria-label="Views"><ul>${VIEWS.map(([key, name]) => {
+  const place = useRef(null);
+  useEffect(() => {
+    // On a phone the list is wider than the screen: show where one is.
+    const here = place.current.querySelector("[aria-current]");
+    if (here) place.current.scrollLeft = here.offsetLeft - place.current.offsetLeft - NAV_MARGIN_PX;
+  }, [view]);
+  return html`<nav aria-label="Views" ref=${place}><ul>${VIEWS.map(([key, name]) => {
     const here = view === key || (key === "catalogue" && view === "product");
     return html`<li><a href=${href(key)} aria-current=${here ? "page" : undefined}>${name}${notes[key] && html` <span class="tag">${notes[key]}</span>`}</a></li>`;
   })}</ul></nav>`;
