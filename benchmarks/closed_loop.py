@@ -40,8 +40,8 @@ from models.demand.demand import DEFAULT_SETTINGS, DemandSettings
 from models.demand.demand_batch import learn_many
 from models.kernel.objective import PADDING
 from models.kernel.tile import Kernel
-from models.pricing.exploration import value_over_cost
 from models.pricing.pose import HORIZON_DAYS_MIN
+from models.pricing.probe_value import value_over_cost
 from models.prior.prior_fit import fit
 from models.simulator.world import LN_PRICE_MAX, LN_PRICE_MIN, Day, World, WorldSettings, margin
 from schemas.policy import Policy

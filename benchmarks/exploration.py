@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from benchmarks.harness import machine, write_result
 from models.demand.demand import DEFAULT_SETTINGS
 from models.demand.demand_batch import learn_many
-from models.pricing.exploration import PRICE_FALL, PRICE_RISE, value_over_cost
+from models.pricing.exploration import PRICE_FALL, PRICE_RISE
+from models.pricing.probe_value import value_over_cost
 from models.simulator.world import (
     LN_PRICE_MAX,
     LN_PRICE_MIN,

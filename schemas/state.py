@@ -366,6 +366,12 @@ class ExplorationLedger(Struct, frozen=True, kw_only=True, gc=False):
     budget_price: float = 1.0
 
 
+class PolicyRecord(Struct, frozen=True):
+    """The policy in force, as its text."""
+
+    policy: str
+
+
 class Manifest(Struct, kw_only=True):
     """One consistent cut: the state records are fold(tape up to ``position``)."""
 

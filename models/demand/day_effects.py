@@ -21,6 +21,7 @@ from schemas.events import DAY_MS
 
 LEVEL, HOLIDAY = "level", "holiday"
 WEEKDAYS = tuple(f"weekday_{number}" for number in range(7))  # from Monday
+NAMELESS = (LEVEL, HOLIDAY, *WEEKDAYS)  # regressors that no calendar names
 SHOP_DAYS = ("black_friday", "cyber_monday", "day_before_holiday", "double_11", "pay_day")
 NAMES_MAX = 48  # holidays beyond have the shared effect only
 DATES_MAX, KINDS_MAX = 20_000, 16
@@ -88,7 +89,7 @@ def _regressors(kinds: tuple[str, ...]) -> list[str]:
     """The effects of a day's kinds: shop days by name, holidays shared and by name."""
     holidays = [kind for kind in kinds if kind not in SHOP_DAYS]
     shared = [HOLIDAY] if holidays else []
-    named = [kind for kind in holidays if kind not in (LEVEL, HOLIDAY, *WEEKDAYS)]
+    named = [kind for kind in holidays if kind not in NAMELESS]
     return [*(kind for kind in kinds if kind in SHOP_DAYS), *shared, *named]
 
 

@@ -39,6 +39,7 @@ from schemas.state import (
     GateEntry,
     Manifest,
     Offers,
+    PolicyRecord,
     PriceWindow,
     SkuState,
 )
@@ -57,12 +58,6 @@ SHARED_RECORDS = (
     "breaker/catalogue", "channels", "days", "policy", "prior", "returns", "searches",
     "segments", "today",
 )  # fmt: skip
-
-
-class PolicyRecord(msgspec.Struct, frozen=True):
-    """The policy in force, as its text."""
-
-    policy: str
 
 
 # Partitions are restored in several threads.

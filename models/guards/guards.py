@@ -39,7 +39,7 @@ STRENGTH = (
 FLOORS = ("cost_floor", "margin_floor", "minimum_resale_price")
 _LEGAL = ("cost_floor", "minimum_resale_price", "announced_reduction", "emergency_cap")
 _CHANGE = ("day_step", "step", "canary_step", "adaptive_step")
-_COMMERCIAL = tuple(guard for guard in STRENGTH if guard not in (*_LEGAL, *_CHANGE))
+_COMMERCIAL = tuple(guard for guard in STRENGTH if guard not in _LEGAL and guard not in _CHANGE)
 FLOAT_SLACK = 1e-13  # relative: some roundings of a float, far below a tick of any price
 _STRENGTH_RANK = {guard: rank for rank, guard in enumerate(STRENGTH)}
 # Commercial rules first, then legal ones, then limits of change: what a legal rule costs is what

@@ -53,7 +53,7 @@ def charge_minor(partition: PartitionState, posed: Posed, price_minor: float) ->
         for rule in rules
     ]
     fall = max(min(low for low in lows if low is not None) - price_minor, 0.0)
-    days = max(rule.days for rule in rules)
+    days = float(max(rule.days for rule in rules))
     return share * units_per_day(posed, price_minor) * days * fall
 
 

@@ -14,9 +14,7 @@ myopic prices may stop learning, and semi-myopic ones do not. Measured: docs/sci
 """
 
 from math import exp, expm1
-from typing import TypeVar
 
-import numpy as np
 from msgspec.structs import replace
 
 from models.demand import demand
@@ -24,9 +22,8 @@ from models.fold.partition import PartitionState
 from models.guards.prior_charge import charge_minor, units_per_day
 from models.kernel.tile import Evaluation
 from models.pricing.pose import Posed
+from models.pricing.probe_value import value_over_cost
 from schemas.state import ExplorationLedger, SkuState
-
-Number = TypeVar("Number", float, np.ndarray[tuple[int], np.dtype[np.float64]])
 
 MILLI = 1000
 PRICE_FALL, PRICE_RISE = 0.8, 1.25  # the price of the budget moves at most so much a day
@@ -104,20 +101,6 @@ def _own_charge(
 
 def _orders_per_day(posed: Posed, price_minor: float) -> float:
     return units_per_day(posed, price_minor) / demand.mean_units_per_order(posed.posterior)
-
-
-def value_over_cost(
-    size: Number, variance: Number, information_per_day: Number, payback_days: float
-) -> Number:
-    """What a probe teaches within the payback time over what it costs; floats or arrays.
-
-    Parameters
-    ----------
-    size : |elasticity|, above 1
-    variance : of the elasticity
-    information_per_day : of a day's orders on log demand, orders / (1 + phi orders of an epoch)
-    """
-    return payback_days * variance**2 * information_per_day / (size * (size - 1.0)) ** 2
 
 
 def budget_price(partition: PartitionState, currency: str) -> float:

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.fold.partition import PolicyRecord
 from schemas.codec import canonical
 from schemas.effects import CategoryEffects, ChannelEffects, DayEffects, SearchEffect, Today
 from schemas.learned import DemandPrior, ReturnCohort, ReturnPool
@@ -21,6 +20,7 @@ from schemas.state import (
     GateEntry,
     Manifest,
     Offers,
+    PolicyRecord,
     PriceWindow,
     SkuState,
 )
