@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
 PYTEST_OPTIONS ?=
 
-.PHONY: demo test lint format generated broker clean
+.PHONY: demo test lint format generated compiled broker clean
 
 demo: $(VENV)/installed
 	$(BIN)/pricemaker demo $(DEMO_OPTIONS)
@@ -26,11 +26,15 @@ format: $(VENV)/installed-dev
 generated: $(VENV)/installed-dev
 	$(BIN)/python -m streams.generated --write
 
+# The engine compiled, to be started as build/compiled/pricemaker; needs a C compiler.
+compiled: $(VENV)/installed-dev
+	$(BIN)/python infra/compiled/build.py
+
 broker:
 	infra/kafka/broker start
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Each stamp is older than pyproject.toml exactly when the dependencies may have changed.
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python

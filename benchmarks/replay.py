@@ -31,6 +31,7 @@ from models.simulator.simulator_customers import DAY_MS
 from models.simulator.simulator_habit import CostPlusHabit
 from schemas import tape
 from schemas.topics import PARTITIONS_DEFAULT
+from streams import engine_build
 from streams.config import load_settings
 from streams.replay.replay import Replay
 from streams.replay.replay_summary import PEAK_UNIT_BYTES
@@ -129,6 +130,7 @@ def measure(records: list[Placed], events: int, partitions: int) -> dict[str, An
         "memory_last_over_first_tenth": round(memory[-1] / memory[0], 3),
         "decisions_sha256": summary.decisions_sha256,
         "engine": summary.engine,
+        "engine_build": engine_build.kind(),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from streams.engine_build import require_fit
 from streams.output import EXIT_INTERRUPTED, exit_code_of
 
 # name -> what it does, for `pricemaker --help`; the command lives in streams/commands/<name>.py
@@ -66,6 +67,7 @@ class LazyGroup(click.Group):
         result: list[object] = []
 
         def invoke() -> None:
+            require_fit()
             result.append(super(LazyGroup, self).main(arguments, **options))
 
         code = exit_code_of(invoke, as_json="--json" in arguments)

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from schemas.errors import ServiceError
 from schemas.topics import SOURCES
+from streams import engine_build
 from streams.kafka.kafka_settings import client_config, group_id, topic_name
 from streams.lag.broker import CONNECT_TIMEOUT_S, QUIET, describe_group, list_offsets, wall_clock_ms
 from streams.settings import Settings
@@ -95,6 +96,17 @@ def check_packages(_: Settings) -> Check:
     if wrong:
         return _failed("packages", "; ".join(wrong), "Run: pip install --upgrade pricemaker")
     return _ok("packages", f"all {len(needed)} as required")
+
+
+def check_engine(_: Settings) -> Check:
+    """Whether the engine is compiled, and all of it that should be."""
+    build = engine_build.require_fit()
+    if build is None:
+        return _ok("engine", engine_build.INTERPRETED)
+    from_source = engine_build.loaded_from_source(build)
+    if from_source:
+        return _failed("engine", f"not compiled: {', '.join(from_source)}", engine_build.FIX)
+    return _ok("engine", f"{engine_build.COMPILED}, {len(build.modules)} modules")
 
 
 def check_float64(_: Settings) -> Check:
@@ -230,6 +242,7 @@ def _redis(settings: Settings) -> redis.Redis:
 CHECKS: dict[str, Callable[[Settings], Check]] = {
     "python": check_python,
     "packages": check_packages,
+    "engine": check_engine,
     "float64": check_float64,
     "data_dir": check_data_dir,
     "compilation_cache": check_compilation_cache,

@@ -182,7 +182,7 @@ def _open_catalogue(
     limits = partition.policy.breaker
     if len(found) <= limits.same_price_count_max and len(found) < limits.catalogue_moved_count_min:
         return []
-    products = sum(not entry.retired for entry in partition.catalogue.values())
+    products = sum([not entry.retired for entry in partition.catalogue.values()])
     reasons = moves.beyond(list(found.values()), products, limits)
     if not reasons:
         return []

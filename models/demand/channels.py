@@ -89,7 +89,7 @@ def _step(effects: ChannelEffects, names: list[str]) -> Matrix:
                 hessian[n + i][n + j] += weight * x * x
     cov = inverse(hessian)
     for i in range(2 * n):
-        step = sum(cov[i][j] * gradient[j] for j in range(2 * n))
+        step = sum([cov[i][j] * gradient[j] for j in range(2 * n)], 0.0)
         values[i] += min(max(step, -STEP_MAX), STEP_MAX)
     effects.level = dict(zip(names, values[:n], strict=True))
     effects.slope = dict(zip(names, values[n:], strict=True))
@@ -109,15 +109,17 @@ def _read(effects: ChannelEffects, names: list[str], cov: Matrix) -> None:
     n = len(names)
     slope = [effects.slope[name] for name in names]
     shares = shares_at([effects.level[name] for name in names], slope, 0.0)
-    average = sum(s * d for s, d in zip(shares, slope, strict=True))
+    average = sum([s * d for s, d in zip(shares, slope, strict=True)], 0.0)
     variances = []
     for i in range(n):
         row = [(i == j) - shares[j] for j in range(n)]
         variances.append(
-            sum(row[a] * row[b] * cov[n + a][n + b] for a in range(n) for b in range(n))
+            sum([row[a] * row[b] * cov[n + a][n + b] for a in range(n) for b in range(n)], 0.0)
         )
     gaps = [d - average for d in slope]
-    distance = sum(gap * gap / v for gap, v in zip(gaps, variances, strict=True)) * (n - 1) / n
+    distance = (
+        sum([gap * gap / v for gap, v in zip(gaps, variances, strict=True)], 0.0) * (n - 1) / n
+    )
     share = known_share(distance, _doubt(n - 1))
     effects.shares = dict(zip(names, shares, strict=True))
     effects.effects = {
@@ -143,11 +145,11 @@ def mixture(effects: ChannelEffects, x: float) -> tuple[float, float]:
     used = [(effects.shares[name], effects.effects[name].used) for name in sorted(effects.shares)]
     weights = [share * math.exp(slope * x) for share, slope in used]
     total = sum(weights)
-    slope = sum(w * d for w, (_, d) in zip(weights, used, strict=True)) / total
+    slope = sum([w * d for w, (_, d) in zip(weights, used, strict=True)], 0.0) / total
     return math.log(total), slope
 
 
 def slope_sd(effects: ChannelEffects) -> float:
     """Standard deviation of the mix's slope: of the channels' slopes, weighted by share."""
     parts = [(effects.shares[name], effects.effects[name].sd) for name in sorted(effects.shares)]
-    return math.sqrt(sum((share * sd) ** 2 for share, sd in parts))
+    return math.sqrt(sum([(share * sd) ** 2 for share, sd in parts], 0.0))

@@ -137,14 +137,17 @@ def term(posterior: DemandPosterior, effects: CrossEffects, regressors: Vector) 
     """
     cov = _square(effects.cov, len(regressors))
     variance = sum(
-        w * sum(c * v for c, v in zip(row, regressors, strict=True))
-        for w, row in zip(regressors, cov, strict=True)
+        [
+            w * sum([c * v for c, v in zip(row, regressors, strict=True)], 0.0)
+            for w, row in zip(regressors, cov, strict=True)
+        ],
+        0.0,
     )
     own = _own_cov(posterior, effects)
     b, eps, eta, delta = (
-        sum(w * row[i] for w, row in zip(regressors, own, strict=True)) for i in range(OWN)
+        sum([w * row[i] for w, row in zip(regressors, own, strict=True)], 0.0) for i in range(OWN)
     )
-    mean = sum(c * w for c, w in zip(effects.mean, regressors, strict=True))
+    mean = sum([c * w for c, w in zip(effects.mean, regressors, strict=True)], 0.0)
     return Term(mean, max(variance, 0.0), (b, eps, eta, delta))
 
 
@@ -200,8 +203,8 @@ def learn(
     own, cov = _own_cov(posterior, effects), _square(effects.cov, len(regressors))
     # direction: covariance of each term with ln mu
     direction = [
-        sum(a * b for a, b in zip(row, regressors, strict=True))
-        + sum(a * b for a, b in zip(beside, x, strict=True))
+        sum([a * b for a, b in zip(row, regressors, strict=True)], 0.0)
+        + sum([a * b for a, b in zip(beside, x, strict=True)], 0.0)
         for row, beside in zip(cov, own, strict=True)
     ]
     own_direction = _own_direction(posterior, x, found.own_cov, now_ms, settings)
@@ -246,7 +249,7 @@ def _own_direction(
     cov[0][0] += settings.level_walk_per_day * days
     cov[1][1] += settings.elasticity_walk_per_day * days
     return [
-        sum(a * b for a, b in zip(row, x, strict=True)) + beside
+        sum([a * b for a, b in zip(row, x, strict=True)], 0.0) + beside
         for row, beside in zip(cov, own_cov, strict=True)
     ]
 

@@ -41,7 +41,7 @@ def relation(entry: CatalogueEntry, partner: CatalogueEntry) -> Relation:
     if entry.sku in partner.anchors or (entry.role == "anchor" and partner.role == "addition"):
         return UNRELATED
     common = [name for name in entry.attributes if name in partner.attributes]
-    equal = sum(entry.attributes[name] == partner.attributes[name] for name in common)
+    equal = sum([entry.attributes[name] == partner.attributes[name] for name in common])
     alike = bool(common) and equal >= ALIKE_SHARE * len(common)
     return SUBSTITUTE if alike or entry.category == partner.category else UNRELATED
 

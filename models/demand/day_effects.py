@@ -150,10 +150,10 @@ def learn_day(effects: DayEffects, day: int, orders: int, expected: float) -> No
         cov[0][k] *= LEVEL_KEPT
         cov[k][0] *= LEVEL_KEPT
     cov[0][0] += LEVEL_STEP_SD**2
-    gain = [sum(row[place] for place in places) for row in cov]
-    ahead = math.exp(sum(effects.mean[place] for place in places))
+    gain = [sum([row[place] for place in places], 0.0) for row in cov]
+    ahead = math.exp(sum([effects.mean[place] for place in places], 0.0))
     noise = 1.0 / (expected * ahead) + DAY_SD**2
-    variance = sum(gain[place] for place in places) + noise
+    variance = sum([gain[place] for place in places], 0.0) + noise
     limit = SURPRISE_SDS_MAX * math.sqrt(variance)
     surprise = min(max(orders / (expected * ahead) - 1.0, -limit), limit)
     effects.mean = [m + g * surprise / variance for m, g in zip(effects.mean, gain, strict=True)]
@@ -193,12 +193,14 @@ def in_use(effects: DayEffects) -> DayFactors:
         return DayFactors((0.0,) * 7, {}, effects.calendar, 0.0, neutral=True, ratios={})
     cov = _full(effects)
     days = [effects.names.index(name) for name in WEEKDAYS]
-    middle = sum(effects.mean[day] for day in days) / 7.0
+    middle = sum([effects.mean[day] for day in days], 0.0) / 7.0
     week = [effects.mean[day] - middle for day in days]
     distance, variances = 0.0, []
     for number in range(7):
         row = [(other == number) - 1.0 / 7.0 for other in range(7)]
-        variance = sum(row[a] * row[b] * cov[days[a]][days[b]] for a in range(7) for b in range(7))
+        variance = sum(
+            [row[a] * row[b] * cov[days[a]][days[b]] for a in range(7) for b in range(7)], 0.0
+        )
         variances.append(variance)
         distance += week[number] ** 2 / variance
     share = known_share(distance * 6.0 / 7.0, WEEK_DOUBT)

@@ -235,7 +235,7 @@ def present(
         if log_searches != 0.0:
             found = partition.searches.effect
             _tell(told, "searches", found.used, found.sd, log_searches)
-    level = sum(one.log_demand for one in told if one.log_demand is not None)
+    level = sum([one.log_demand for one in told if one.log_demand is not None], 0.0)
     return Present(omega, level, elasticity, tuple(told))
 
 

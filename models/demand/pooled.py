@@ -31,7 +31,7 @@ def inverse(matrix: Matrix) -> Matrix:
     lower = [[0.0] * n for _ in range(n)]
     for i in range(n):
         for j in range(i + 1):
-            rest = matrix[i][j] - sum(lower[i][k] * lower[j][k] for k in range(j))
+            rest = matrix[i][j] - sum([lower[i][k] * lower[j][k] for k in range(j)], 0.0)
             if i == j:
                 if not rest > 0.0:
                     raise ValueError(f"pivot {i} was {rest}; expected a positive definite matrix")
@@ -42,11 +42,11 @@ def inverse(matrix: Matrix) -> Matrix:
     for unit in range(n):
         forward = [0.0] * n
         for i in range(n):
-            known = sum(lower[i][k] * forward[k] for k in range(i))
+            known = sum([lower[i][k] * forward[k] for k in range(i)], 0.0)
             forward[i] = ((i == unit) - known) / lower[i][i]
         column = [0.0] * n
         for i in reversed(range(n)):
-            known = sum(lower[k][i] * column[k] for k in range(i + 1, n))
+            known = sum([lower[k][i] * column[k] for k in range(i + 1, n)], 0.0)
             column[i] = (forward[i] - known) / lower[i][i]
         columns.append(column)
     return columns
@@ -60,7 +60,7 @@ def posterior(
     total = [[information[i][j] + precision[i] * (i == j) for j in range(n)] for i in range(n)]
     cov = inverse(total)
     pull = [score[i] + precision[i] * mean[i] for i in range(n)]
-    return [sum(cov[i][j] * pull[j] for j in range(n)) for i in range(n)], cov
+    return [sum([cov[i][j] * pull[j] for j in range(n)], 0.0) for i in range(n)], cov
 
 
 def known_share(distance: float, doubt: float = DOUBT_SDS**2) -> float:

@@ -83,7 +83,7 @@ def present(partition: PartitionState, state: SkuState) -> cross_effects.Term | 
     clocks = [partition.members[sku].clock for sku in member.effects.partners]
     if not clocks:
         return None
-    control = sum(clock.control for clock in clocks) / len(clocks)
+    control = sum([clock.control for clock in clocks], 0.0) / len(clocks)
     prices = [clock.ln_price for clock in clocks]
     return cross_effects.term(posterior, member.effects, [*prices, control])
 

@@ -283,7 +283,7 @@ def clamp(price_minor: float, allowed: Feasible) -> tuple[Move, ...]:
         return ()
     moves: list[Move] = []
     for bound in sorted(allowed.active, key=_clamp_rank):
-        after = min(max(price_minor, bound.low_minor), bound.high_minor)
+        after = float(min(max(price_minor, bound.low_minor), bound.high_minor))
         if after != price_minor:
             moves.append(Move(bound.guard, after, price_minor, after, bound.place))
             price_minor = after

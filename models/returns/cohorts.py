@@ -123,7 +123,7 @@ def give_back(
     if left == 0:
         return Unmatched(units, "over_returned")
     matched = min(units, left)
-    delay_bin = sum(delay_days >= days for days in DELAY_DAYS)
+    delay_bin = sum([delay_days >= days for days in DELAY_DAYS])
     cohort.lines[line_hash] = (sold, left - matched, time_ms)
     cohort.units_left -= matched
     cohort.returned[max(delay_bin, cohort.milestones_done)] += _weight(sold, matched)

@@ -142,7 +142,7 @@ def curve(
     mix = sorted(level.segments.items()) if level is not None else []
     if segment is not None:
         mix = [(segment, 1.0)]
-    total = sum(units for _, units in mix)
+    total = sum([units for _, units in mix], 0.0)
     shares: list[tuple[str | None, float]] = (
         [(name, units / total) for name, units in mix] if total > 0.0 else [(None, 1.0)]
     )

@@ -24,7 +24,7 @@ from streams.output import Output, bootstrap_option, command_options
 def command(
     output: Output, config_file: Path | None, bootstrap: str | None, only: tuple[str, ...]
 ) -> None:
-    """Check Python, packages, JAX, folders, Kafka, topics, clock and Redis, each with its fix.
+    """Check Python, packages, engine, JAX, folders, Kafka, topics, clock and Redis, with fixes.
 
     Exits 5 when a check failed. What is not configured is skipped.
 
