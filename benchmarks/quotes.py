@@ -304,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--redis")
     parser.add_argument("--quotes", type=int, default=20_000)
-    parser.add_argument("--rate", type=float, default=200.0)
+    parser.add_argument("--rate", type=float, default=50.0)
     chosen = parser.parse_args()
     kernel = warm_kernel(Settings().engine.compilation_cache_dir)
     trained = train(kernel, rows_of([folded(kernel, TRAIN_SEED)]), TRAIN_SEED, "")

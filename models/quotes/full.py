@@ -91,7 +91,7 @@ def _prepared(wanted: Wanted) -> Open | Found:
     allowed = posed.allowed
     if placed is not None:
         allowed = limits.allowed(partition, situation(posed), placed)
-    if posed.stock_units is not None and request.quantity > posed.stock_units:
+    if posed.stock_units is not None and request.quantity > max(posed.stock_units, 1):
         raise InputError(
             "beyond_stock",
             f"{request.quantity} units were asked for; {posed.stock_units} can be sold.",

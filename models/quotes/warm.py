@@ -19,12 +19,13 @@ from models.guards.guards import GuardInputs
 from models.kernel.objective import Row
 from models.kernel.tile import Kernel
 from models.pricing.path import expert_price_minor, is_unproven, price_path
-from models.pricing.pose import SEARCH_HIGH, Posed
+from models.pricing.pose import HORIZON_DAYS_MIN, SEARCH_HIGH, Posed
 from models.prior import coldstart
 from models.quotes import standing
 from models.quotes.full import Wanted, posed_with, situation, unknown_place, whole
 from models.quotes.standing import Basis, Timed
 from schemas.errors import InputError
+from schemas.events import DAY_MS
 from schemas.quotes import QuoteRequest
 from schemas.scopes import Place, PlacedGuards
 from schemas.state import CatalogueEntry
@@ -40,7 +41,8 @@ class Problem(Struct, frozen=True, array_like=True, kw_only=True):
     """A product's problem as it was posed. ``base_minor`` is where its path led before the guards.
 
     ``expert_factor`` is the expert's price over unit cost and kept share, ``expert_share`` its part
-    in the aim. ``only_full`` says why what is supposed needs the full engine.
+    in the aim. ``only_full`` says why what is supposed needs the full engine; a supposed stock
+    below ``stock_from``, or any where that is null, does in any case: the horizon depends on it.
     """
 
     base_minor: float
@@ -52,6 +54,7 @@ class Problem(Struct, frozen=True, array_like=True, kw_only=True):
     inputs: GuardInputs
     rounding: guards.Rounding
     only_full: str | None
+    stock_from: int | None
 
 
 class WarmProduct(Struct, frozen=True, array_like=True, kw_only=True):
@@ -155,6 +158,7 @@ def _problem(partition: PartitionState, posed: Posed, base_minor: float) -> Prob
         inputs=limits.inputs(partition, situation(posed), posed.placed),
         rounding=guards.rounding_of(posed.policy.guards),
         only_full=_only_full(partition, posed),
+        stock_from=_stock_from(posed),
     )
 
 
@@ -170,18 +174,24 @@ def _expert_share(partition: PartitionState, posed: Posed) -> float:
 
 def _only_full(partition: PartitionState, posed: Posed) -> str | None:
     """Why the full engine alone can tell what a supposed cost or stock leads to."""
-    stock = posed.state.stock
     if posed.together is not None:
         return "its family is priced together"
     if posed.cases:
         return "its category is unknown"
-    if stock is not None and stock.inbound > 0:
-        return "stock is on its way"
     if any(place.guards.adaptive_step.tolerances for place in posed.placed):
         return "its longest step depends on what is supposed"
     if partition.trial_of(posed.entry) is not None:
         return "its minimum resale price may be on trial"
     return None
+
+
+def _stock_from(posed: Posed) -> int | None:
+    """From which stock on the horizon is the present one: see `models.pricing.pose`."""
+    stock = posed.state.stock
+    if stock is None or stock.inbound == 0 or stock.inbound_eta_ms is None:
+        return 0
+    soon = stock.inbound_eta_ms - posed.request.now_ms <= HORIZON_DAYS_MIN * DAY_MS
+    return None if soon or stock.on_hand == 0 else 1
 
 
 # -- answering
@@ -205,6 +215,9 @@ def answer(kept: Kept, request: QuoteRequest, predict: Predict) -> Timed | str:
     if request.supposes:
         if problem.only_full is not None:
             return problem.only_full
+        units, least = request.stock_units, problem.stock_from
+        if units is not None and (least is None or units < least):
+            return "the horizon depends on the stock"
         row = supposed(row, problem, request)
         found = _aim(problem, row, predict)
         if found is None:

@@ -20,6 +20,7 @@ from models.quotes.warm import Kept, Places, WarmProduct
 from models.returns import returns_book
 from schemas import tape
 from schemas.errors import EngineError, InputError
+from schemas.events import rfc3339
 from schemas.quotes import Quote, QuoteRequest
 from tests.models.tapes import Partition, Seen, at, policy, simulated
 from tests.models.test_decisions import believe, orders
@@ -253,7 +254,7 @@ quotes = st.fixed_dictionaries(
     {"sku": st.sampled_from(SKUS)},
     optional={
         "unit_cost_minor": money,
-        "stock_units": st.integers(1, 300),
+        "stock_units": st.integers(0, 300),
         "market": st.sampled_from(["DE", "FR"]),
         "channel": st.sampled_from(["web", "letter"]),
         "quantity": st.integers(1, 40),
@@ -315,6 +316,29 @@ def from_warm(
         assert right.quote == msgspec.structs.replace(full.quote, tier="L2", source="L2")
     if not isinstance(wrong, str):
         assert oracle.judge_quote(asked, msgspec.to_builtins(wrong.quote)) == []
+
+
+@pytest.mark.parametrize(
+    ("on_hand", "days", "by_warm"), [(5, 3.0, (False, True, True)), (0, 3.0, (False,) * 3),
+                                     (5, 0.1, (False,) * 3), (5, None, (True,) * 3)],
+)  # fmt: skip
+def test_with_stock_on_its_way_the_full_engine_is_asked_where_the_horizon_moves(
+    kernel: Kernel, on_hand, days, by_warm
+) -> None:
+    shop = established(kernel)
+    eta = {} if days is None else {"inbound_eta": rfc3339(at(days=11 + days))}
+    shop.send("inventory_changed", at(days=11), on_hand=on_hand, inbound=40, **eta)
+    kept = shop.kept()
+    assert kept is not None
+    for units, answered in zip((0, 1, 90), by_warm, strict=True):
+        found = warm.answer(kept, shop.wanted(stock_units=units).request, shop.solve)
+        assert isinstance(found, Timed) == answered, units
+        if isinstance(found, Timed):
+            full = shop.quote(stock_units=units)
+            assert found.quote == msgspec.structs.replace(full, tier="L2", source="L2")
+    cost = warm.answer(kept, shop.wanted(unit_cost_minor=520).request, shop.solve)
+    assert isinstance(cost, Timed), "a cost moves no horizon"
+    assert cost.quote.price_minor == shop.quote(unit_cost_minor=520).price_minor
 
 
 # -- heat
