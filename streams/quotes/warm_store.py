@@ -23,7 +23,7 @@ from streams.quotes.circuit import Circuit
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-TIMEOUT_S = 0.02  # of an answer: longer, and the full engine is sooner
+TIMEOUT_S = 0.05  # of an answer; a loop that shares its cores with the engine may wait so long
 CONNECT_TIMEOUT_S = 0.2
 WARM_S, PLACES_S = 3_600, 7_200
 PLACES_MAX = 1_000  # sets of guards known in the process
