@@ -203,7 +203,8 @@ class Oracle:
         One that is held is the last good price, and one without conditions the price in force.
         """
         product = replace(self.products[quote["sku"]])
-        plain = request == {"sku": quote["sku"]} and product.published_minor is not None
+        asked = {name: value for name, value in request.items() if (name, value) != ("quantity", 1)}
+        plain = asked == {"sku": quote["sku"]} and product.published_minor is not None
         if plain or any(flag.startswith("held: ") for flag in quote["flags"]):
             same = quote["price_minor"] == product.published_minor
             return [] if same else [f"held at {quote['price_minor']}"]
