@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import redis
-from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer
 from redis.backoff import ExponentialWithJitterBackoff
 
 from schemas.errors import CheckFailed, InputError
 from schemas.topics import PRICES_LATEST
+from streams.edge.commits import commit_moved
 from streams.edge.follower import Record, TopicFollower
 from streams.edge.price import read_price
 from streams.edge.projector_metrics import ProjectorMetrics
@@ -32,9 +32,8 @@ from streams.edge.redis_client import (
 )
 from streams.edge.redis_feed import Change, FeedLost, Move, RedisFeed
 from streams.edge.switch import PriceSwitch
-from streams.kafka import reader
+from streams.kafka import admin
 from streams.kafka.kafka_settings import (
-    client_config,
     edge_group_id,
     reader_config,
     topic_name,
@@ -92,7 +91,7 @@ class Projector:
         self._client = client or redis_client(settings, "projector")
         self._topic = topic_name(settings, PRICES_LATEST.name)
         self._feed = RedisFeed(
-            self._client, settings.redis.prefix, _topic_id(settings, self._topic),
+            self._client, settings.redis.prefix, admin.topic_id(settings, self._topic),
             settings.redis.changes_max,
         )  # fmt: skip
         self._metrics = metrics or ProjectorMetrics()
@@ -344,33 +343,5 @@ class _Commits:
         self._consumer.close()
 
     def commit(self, positions: dict[int, int]) -> None:
-        """Commit what has moved; a broker that is away gets it next time."""
-        moved = [
-            TopicPartition(self._topic, number, offset)
-            for number, offset in sorted(positions.items())
-            if self._committed.get(number) != offset
-        ]
-        if not moved:
-            return
-        try:
-            self._consumer.commit(offsets=moved, asynchronous=False)
-        except KafkaException as error:
-            log.info("the group's offsets are not committed: %s", error.args[0].name())
-        else:
-            self._committed.update({place.partition: place.offset for place in moved})
-
-
-def _topic_id(settings: Any, topic: str) -> str:
-    """The id that the broker gave the topic when it was made.
-
-    Raises
-    ------
-    ServiceError : the broker does not answer, or the topic is missing
-    """
-    with reader.opened(settings, "projector") as consumer:
-        reader.require_partitions(consumer, topic)
-    admin = AdminClient(client_config(settings))
-    answer = reader.ask(
-        lambda: admin.describe_topics(TopicCollection([topic]))[topic].result(), topic
-    )
-    return str(answer.topic_id)
+        """Commit what has moved."""
+        commit_moved(self._consumer, self._topic, positions, self._committed)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.events import rfc3339, time_ms
+from streams.kafka.admin import topic_id
 from streams.kafka.kafka_settings import client_config
 from streams.kafka.reader import ask
 
@@ -93,16 +94,9 @@ def topic_identity(settings: Any, topic: str, *, embedded: bool) -> str:
     ------
     ServiceError : the broker does not answer, or has no such topic
     """
-    admin = AdminClient({**client_config(settings), "log_level": 0})
     if embedded:
+        admin = AdminClient({**client_config(settings), "log_level": 0})
         found = ask(lambda: admin.list_topics(topic, timeout=ANSWER_S), topic, START_S).cluster_id
     else:
-        described = ask(
-            lambda: admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)[
-                topic
-            ].result(),
-            topic,
-            START_S,
-        )
-        found = str(described.topic_id)
+        found = topic_id(settings, topic, START_S)
     return "".join(one for one in found.lower() if one.isalnum())[-ID_CHARACTERS:]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -203,3 +203,26 @@ def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
     except KafkaException as error:
         raise reader.unreachable(error, "topic settings") from error
     return found
+
+
+def topic_id(settings: Any, topic: str, deadline_s: float = reader.OUTAGE_S) -> str:
+    """The id that the broker gave a topic when it was made: another one, if it is made anew.
+
+    Parameters
+    ----------
+    topic : its name on the broker
+
+    Raises
+    ------
+    ServiceError : the broker does not answer, or has no such topic
+    """
+    with reader.opened(settings, "admin") as consumer:
+        reader.require_partitions(consumer, topic, deadline_s)
+    admin = AdminClient(client_config(settings))
+    asked = TopicCollection([topic])
+    answer = reader.ask(
+        lambda: admin.describe_topics(asked, request_timeout=ANSWER_S)[topic].result(),
+        topic,
+        deadline_s,
+    )
+    return str(answer.topic_id)

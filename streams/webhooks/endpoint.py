@@ -29,6 +29,7 @@ from confluent_kafka import (
 
 from schemas.codec import plan
 from schemas.topics import PRICES_LATEST
+from streams.edge.commits import commit_moved
 from streams.edge.price import Price
 from streams.kafka import reader
 from streams.kafka.kafka_settings import client_config, edge_group_id, secret, topic_name
@@ -263,22 +264,9 @@ class Endpoint:
         return told.sku in given.skus or category in given.categories
 
     def _commit(self, consumer: Consumer) -> None:
-        """Commit what has moved; a broker that is away gets it next time."""
+        """Commit what has moved."""
         self._commit_due_s = time.monotonic() + COMMIT_S
-        positions = self._pending.positions()
-        moved = [
-            TopicPartition(self._topic, number, offset)
-            for number, offset in sorted(positions.items())
-            if self._committed.get(number) != offset
-        ]
-        if not moved:
-            return
-        try:
-            consumer.commit(offsets=moved, asynchronous=False)
-        except KafkaException as error:
-            log.info("webhook %s: nothing committed: %s", self.name, error.args[0].name())
-        else:
-            self._committed.update({place.partition: place.offset for place in moved})
+        commit_moved(consumer, self._topic, self._pending.positions(), self._committed)
 
     # -- on the loop: HTTP
 
