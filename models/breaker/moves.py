@@ -53,9 +53,11 @@ def most_at_one_price(moves: Sequence[Moved]) -> tuple[int, Moved | None]:
     at: dict[tuple[str, int], list[Moved]] = defaultdict(list)
     for moved in moves:
         at[moved.currency, moved.after_minor].append(moved)
-    best: tuple[int, Moved | None] = (0, None)
-    for place in sorted(at):
-        count = unrelated((moved.family, moved.before_minor) for moved in at[place])
+    if not at:
+        return 0, None
+    best: tuple[int, Moved | None] = (1, at[min(at)][0])
+    for place in sorted([place for place, found in at.items() if len(found) > 1]):
+        count = unrelated([(moved.family, moved.before_minor) for moved in at[place]])
         if count > best[0]:
             best = count, at[place][0]
     return best
