@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from schemas.errors import ServiceError
 from schemas.topics import SOURCES
 from streams import engine_build
-from streams.kafka.kafka_settings import client_config, group_id, topic_name
-from streams.lag.broker import CONNECT_TIMEOUT_S, QUIET, describe_group, list_offsets, wall_clock_ms
+from streams.kafka.kafka_settings import QUIET, client_config, group_id, topic_name
+from streams.lag.broker import CONNECT_TIMEOUT_S, describe_group, list_offsets, wall_clock_ms
 from streams.settings import Settings
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"

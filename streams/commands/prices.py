@@ -151,7 +151,7 @@ def _records(
     settings: Settings, topic: str, start: str | datetime | None, follow: bool
 ) -> Generator[Message, None, None]:
     """Committed records of all partitions; without ``follow``, up to their ends."""
-    consumer = Consumer({**reader_config(settings, "prices"), "log_level": 0})
+    consumer = Consumer(reader_config(settings, "prices"))
     try:
         count = partitions_of(consumer, topic)
         if not count:

@@ -188,4 +188,9 @@ class TopicFollower:
 
     def _look(self, statistics: str) -> None:
         brokers = orjson.loads(statistics)["brokers"].values()
-        self._away = not any(broker["state"] in CONNECTED for broker in brokers)
+        away = not any(broker["state"] in CONNECTED for broker in brokers)
+        if away != self._away:
+            self._away = away
+            log.warning(
+                "%s: %s", self._topic, "no broker answers" if away else "the broker is back"
+            )

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.events import rfc3339, time_ms
 from streams.kafka.admin import topic_id
-from streams.kafka.kafka_settings import client_config
+from streams.kafka.kafka_settings import QUIET, client_config
 from streams.kafka.reader import ask
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class BrokerWatch:
 
 def watch_broker(settings: Any, topic: str) -> BrokerWatch:
     """A watch that asks the broker of the settings who leads a topic (its full name)."""
-    admin = AdminClient({**client_config(settings), "log_level": 0})
+    admin = AdminClient({**client_config(settings), **QUIET})
     return BrokerWatch(lambda: admin.list_topics(topic, timeout=ANSWER_S))
 
 
@@ -95,7 +95,7 @@ def topic_identity(settings: Any, topic: str, *, embedded: bool) -> str:
     ServiceError : the broker does not answer, or has no such topic
     """
     if embedded:
-        admin = AdminClient({**client_config(settings), "log_level": 0})
+        admin = AdminClient({**client_config(settings), **QUIET})
         found = ask(lambda: admin.list_topics(topic, timeout=ANSWER_S), topic, START_S).cluster_id
     else:
         found = topic_id(settings, topic, START_S)

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
 
 from schemas.topics import TAPE, TOPICS, Topic
 from streams.kafka import reader
-from streams.kafka.kafka_settings import client_config, topic_name
+from streams.kafka.kafka_settings import QUIET, client_config, topic_name
 
 ANSWER_S = 30.0
 PARTITIONS_UNEQUAL = "tape, state and prices need equal partition counts"
@@ -218,7 +218,7 @@ def topic_id(settings: Any, topic: str, deadline_s: float = reader.OUTAGE_S) -> 
     """
     with reader.opened(settings, "admin") as consumer:
         reader.require_partitions(consumer, topic, deadline_s)
-    admin = AdminClient(client_config(settings))
+    admin = AdminClient({**client_config(settings), **QUIET})
     asked = TopicCollection([topic])
     answer = reader.ask(
         lambda: admin.describe_topics(asked, request_timeout=ANSWER_S)[topic].result(),

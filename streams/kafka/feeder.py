@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.errors import ServiceError
 from schemas.topics import CONTROLS
-from streams.kafka.kafka_settings import producer_config, topic_name
+from streams.kafka.kafka_settings import QUIET, producer_config, topic_name
 from streams.tape.event_files import SourceRecord, event_key
 
 IN_FLIGHT_MAX = 20_000
@@ -50,7 +50,7 @@ class Feeder:
             {
                 **producer_config(settings),
                 "linger.ms": 20,
-                "log_level": 0,  # what goes wrong is raised
+                **QUIET,
                 "message.timeout.ms": int(DELIVERY_DEADLINE_S * 1000),
                 "queue.buffering.max.messages": 2 * IN_FLIGHT_MAX,
             }

@@ -17,6 +17,9 @@ COMMIT_DEADLINE_S = 60.0
 DELIVERY_RETRY_MS = 100
 # Partitioner of Java clients and Faust: a key lands where other programs put it.
 PARTITIONER = "murmur2_random"
+# For clients whose errors are raised or logged by whoever uses them: librdkafka would say the same
+# on stderr, and during an outage several times a second.
+QUIET = {"log_level": 0}
 
 
 def topic_name(settings: Any, name: str) -> str:
@@ -97,6 +100,7 @@ def reader_config(settings: Any, name: str) -> dict[str, Any]:
     """A consumer that is assigned partitions and offsets by hand and never commits."""
     return {
         **client_config(settings),
+        **QUIET,
         "group.id": f"{settings.topics.prefix}{GROUP}-reader-{name}",
         "enable.auto.commit": False,
         "enable.partition.eof": True,

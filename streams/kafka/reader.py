@@ -1,5 +1,6 @@
 """Reading a topic partition to its end, by hand: explicit offsets, no group, no commits."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas.errors import ServiceError
 from streams.kafka import kafka_settings
+
+log = logging.getLogger(__name__)
 
 CONSUME_RECORDS_MAX = 5_000
 STREAM_RECORDS = 500
@@ -50,12 +53,16 @@ def ask(question: Callable[[], Answer], where: str, deadline_s: float = ANSWER_S
     ServiceError : the last answer was an error
     """
     deadline = time.monotonic() + deadline_s
+    told = False
     while True:
         try:
             return question()
         except KafkaException as error:
             if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                 raise unreachable(error, where) from error
+            if not told:
+                told = True
+                log.info("%s: %s; asking for up to %.0f s", where, error.args[0].str(), deadline_s)
             time.sleep(RETRY_S)
         except TimeoutError as error:
             raise ServiceError(

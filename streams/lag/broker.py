@@ -24,6 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from msgspec import Struct, structs
 
+from streams.kafka.kafka_settings import QUIET
 from streams.kafka.reader import unreachable
 from streams.lag.rules import Rates, Status, worst
 
@@ -50,7 +51,6 @@ NOT_READ = "the record at the committed offset could not be read in time"
 
 Place = tuple[str, int]  # topic, partition
 ClientConfig = Mapping[str, Any]  # as confluent-kafka takes it
-QUIET = {"log_level": 0}  # librdkafka repeats on stderr what the error says once
 
 
 class PartitionLag(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import InputError, ServiceError
 from streams.kafka import reader
-from streams.lag.broker import QUIET, ClientConfig
+from streams.kafka.kafka_settings import QUIET
+from streams.lag.broker import ClientConfig
 
 COMMIT_LOG = "__consumer_offsets"
 TAIL_RECORDS_MAX = 50_000  # per partition, read back at the start

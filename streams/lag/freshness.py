@@ -12,9 +12,9 @@ from msgspec import Struct
 from schemas.codec import decode_event
 from schemas.errors import EventError, InputError
 from schemas.topics import CONTROLS, SOURCES, STATE, TAPE
-from streams.kafka.kafka_settings import client_config, reader_config, topic_name
+from streams.kafka.kafka_settings import QUIET, client_config, reader_config, topic_name
 from streams.kafka.reader import PASSING, unreachable
-from streams.lag.broker import CONNECT_TIMEOUT_S, QUIET, GroupLag, Place, list_offsets
+from streams.lag.broker import CONNECT_TIMEOUT_S, GroupLag, Place, list_offsets
 
 # An operator's command carries the time of a desk, which may be far from a replayed history's.
 CLOCKED = tuple(topic for topic in SOURCES if topic != CONTROLS)
@@ -180,8 +180,7 @@ def last_records(settings: Any, ends: Mapping[Place, int]) -> dict[Place, list[M
     found: dict[Place, list[Message]] = {place: [] for place in ends if place not in wanted}
     if not wanted:
         return found
-    consumer = Consumer({**reader_config(settings, "freshness"), **QUIET,
-                         "auto.offset.reset": "earliest"})  # fmt: skip
+    consumer = Consumer({**reader_config(settings, "freshness"), "auto.offset.reset": "earliest"})
     reading: dict[Place, list[Message]] = {place: [] for place in wanted}
     deadline = time.monotonic() + READ_TIMEOUT_S
     try:

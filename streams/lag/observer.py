@@ -16,10 +16,10 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from msgspec import structs
 
+from streams.kafka.kafka_settings import QUIET
 from streams.kafka.reader import unreachable
 from streams.lag.broker import (
     NEVER_COMMITTED,
-    QUIET,
     ClientConfig,
     GroupLag,
     PartitionLag,

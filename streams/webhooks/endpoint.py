@@ -32,7 +32,7 @@ from schemas.topics import PRICES_LATEST
 from streams.edge.commits import commit_moved
 from streams.edge.price import Price
 from streams.kafka import reader
-from streams.kafka.kafka_settings import client_config, edge_group_id, secret, topic_name
+from streams.kafka.kafka_settings import QUIET, client_config, edge_group_id, secret, topic_name
 from streams.settings_webhooks import EndpointSettings
 from streams.webhooks.attempts import Attempts, Pace, State
 from streams.webhooks.message import headers_of, message_of
@@ -168,6 +168,7 @@ class Endpoint:
     def _open(self) -> Consumer:
         config = {
             **client_config(self._settings),
+            **QUIET,
             "group.id": group_of(self._settings, self.name),
             "session.timeout.ms": int(self._settings.kafka.session_timeout_s * 1000),
             "max.poll.interval.ms": POLL_INTERVAL_MS,
