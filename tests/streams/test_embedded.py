@@ -35,7 +35,7 @@ def test_a_worker_prices_a_shop_on_the_embedded_broker() -> None:
             assert worker.progress.wait_idle(WAIT_S)
         assert [m.key() for m in read_topic(settings, "dead-letter")] == [b"unlisted"]
         last = orjson.loads(read_topic(settings, "prices")[-1].value())
-        assert sorted(last) == ["event", "position", "sku", "version"]
+        assert sorted(last) == ["event", "sku", "tape", "version"]
 
 
 def test_nothing_is_lost_or_doubled_on_it() -> None:
