@@ -6,7 +6,9 @@ in as arguments.
 """
 
 import ast
+import importlib
 import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
@@ -189,6 +191,29 @@ def test_no_file_names_a_path_of_one_machine() -> None:
         check=False,
     )
     assert (result.returncode, result.stdout) == (1, "")  # git grep: 1 is "nothing found"
+
+
+def test_every_name_that_is_imported_inside_a_function_exists() -> None:
+    """Commands import what they need when they run; no import of theirs fails before that."""
+    missing = []
+    for path in modules("schemas", "models", "streams", "benchmarks", "tests"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.col_offset or node.level:
+                continue
+            if (node.module or "").split(".")[0] not in OURS:
+                continue
+            found = importlib.import_module(node.module or "")
+            for name in (alias.name for alias in node.names):
+                if not hasattr(found, name) and not _is_module(f"{node.module}.{name}"):
+                    missing.append(f"{name_of(path)}:{node.lineno}: {node.module}.{name}")
+    assert missing == []
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # what is before the last dot is no package
+        return False
 
 
 # why, source, how many breaches each rule finds in it

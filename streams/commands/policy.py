@@ -209,7 +209,7 @@ def _compared(engines: list[Any], found: PolicyFile) -> list[Any]:
 
 
 def _subjects(engines: list[Any]) -> Any:
-    from models.fold.partition import subject_of
+    from models.fold.holds import subject_of
 
     return tuple(
         subject_of(entry)
