@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
-PYTEST_OPTIONS ?=
+# Two at a time, each file in one process: most tests wait for a server.
+PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile
 
 .PHONY: demo test lint format generated compiled broker clean
 

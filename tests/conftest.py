@@ -44,10 +44,16 @@ def kafka_bootstrap() -> str:
 
 @pytest.fixture(scope="session")
 def redis_url() -> str:
-    """Address of a real Redis. Use keys with a prefix of your own in it."""
-    return server_from(
+    """Address of a real Redis. Use keys with a prefix of your own in it.
+
+    Each parallel run of tests has a database of its own, so one may be flushed.
+    """
+    address = server_from(
         REDIS_VARIABLE, f"Start redis-server and export {REDIS_VARIABLE}=redis://127.0.0.1:6379"
     )
+    server, _, database = address.removeprefix("redis://").partition("/")
+    number = int(database or 0) + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    return f"redis://{server}/{number}"
 
 
 @pytest.fixture

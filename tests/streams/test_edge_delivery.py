@@ -242,7 +242,7 @@ def test_every_consumer_ends_at_prices_latest(kafka_bootstrap: str, tmp_path: Pa
                     pricer.publish(records[chunk * size : (chunk + 1) * size])
                     wait_until(lambda: projector.summary.records > before, "it goes on")  # noqa: B023
                     if chunk in FLUSH_AFTER:
-                        client.flushall()
+                        client.flushdb()
                 final = truth(settings)
                 consumers = {
                     "hashes": lambda: shop.hashes.shown,
