@@ -47,8 +47,8 @@ class Heat:
         >>> heat = Heat(half_life_s=3600.0, products_max=10)
         >>> for second in range(0, 36_000, 10):
         ...     heat.count("A", second * 1000)
-        >>> round(heat.per_day("A", 36_000_000))  # 8640 a day, 10 half lives long
-        8640
+        >>> round(heat.per_day("A", 36_000_000))  # of 8640, asked 10 s after the last
+        8623
         >>> heat.per_day("B", 36_000_000)
         0.0
         """
