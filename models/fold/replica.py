@@ -40,7 +40,7 @@ def take_cut(state: PartitionState, records: Iterable[tuple[bytes, bytes | None]
         else:
             _put(state, key.decode(), record)
     state.manifest = manifest
-    state.dirty.clear()
+    state.forget_changed()
     return True
 
 

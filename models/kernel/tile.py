@@ -60,7 +60,6 @@ class Evaluation(NamedTuple):
     finite: bool  # False: at least one number here is NaN or infinite
 
 
-_SOLUTION_FIELDS = 5
 _GREEKS = len(Greeks._fields)
 _PARTS = Terms._fields[1:]
 assert Evaluation._fields[3:-1] == _PARTS  # one stands behind the other in a column

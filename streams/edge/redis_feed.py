@@ -23,7 +23,6 @@ import redis
 from schemas.errors import ConfigError
 from streams.edge.price import Price
 
-REMOVED = "removed"
 SCAN_KEYS = 1_000
 
 _BEGIN = """

@@ -16,7 +16,6 @@ from confluent_kafka import Producer
 from schemas.topics import TOPICS
 
 PARTITIONS = 4
-PARTITION_BYTES_MAX = 5 * 1024 * 1024
 ANSWER_S = 10.0
 
 
