@@ -14,7 +14,7 @@ from models.kernel.greeks import to_minor
 from models.kernel.objective import Row
 from models.kernel.tile import Evaluation, Kernel
 from models.kernel.valuation import row_of
-from models.pricing.pose import SEARCH_HIGH, SEARCH_LOW
+from models.pricing.pose import SEARCH_LOW, search_high, with_unit_cost
 from schemas.errors import FieldError
 from schemas.outputs import DecisionRecord
 
@@ -64,7 +64,7 @@ def problem_of(record: DecisionRecord) -> Problem:
             field="inputs", fix="Wait for the product's next decision.",
         )  # fmt: skip
     row = row_of(record.inputs)
-    upper = SEARCH_HIGH * max(1.0, row.unit_cost / row.kept_share)
+    upper = search_high(row.unit_cost, row.kept_share)
     return Problem(
         row._replace(lower=SEARCH_LOW, upper=upper), float(record.demand.reference_price_minor)
     )
@@ -83,13 +83,7 @@ def changed(problem: Problem, changes: Changes, price_minor: float) -> Problem:
     """
     row, unit = problem.row, problem.reference_minor
     if changes.unit_cost_minor is not None:
-        ratio = changes.unit_cost_minor / unit / row.unit_cost
-        row = row._replace(
-            unit_cost=row.unit_cost * ratio,
-            holding_cost_per_day=row.holding_cost_per_day * ratio,
-            continuation_value=row.continuation_value * ratio,
-        )
-        row = row._replace(upper=SEARCH_HIGH * max(1.0, row.unit_cost / row.kept_share))
+        row = with_unit_cost(row, changes.unit_cost_minor / unit)
     if changes.elasticity is not None:
         row = row._replace(elasticity=changes.elasticity)
     if changes.stock_units is not None:

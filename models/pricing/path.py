@@ -164,13 +164,21 @@ def _base(
         return optimum, OPTIMUM, 0.0
     if is_unproven(posed):
         return expert_price_minor(partition, posed), EXPERT, 1.0
-    if posed.state.passport is None or posed.state.passport.graduated_ms is not None:
+    share = blend_share(partition, posed)
+    if share is None:
         return optimum, OPTIMUM, 0.0
-    share = coldstart.expert_share(partition.prior, posed.posterior)
     if share <= 0.0:
         return optimum, HEDGED if posed.cases else OPTIMUM, 0.0
     expert = expert_price_minor(partition, posed)
     return coldstart.blended(optimum, expert, share), BLEND, share
+
+
+def blend_share(partition: PartitionState, posed: Posed) -> float | None:
+    """The expert's share in the aim of a proven product; None for one that has graduated."""
+    known = posed.state.passport
+    if known is None or known.graduated_ms is not None:
+        return None
+    return coldstart.expert_share(partition.prior, posed.posterior)
 
 
 def _probed(

@@ -223,10 +223,28 @@ def _row(
         return_rate_sd=returns.sd,
         exact_small_stock=1.0,
         lower=SEARCH_LOW,
-        upper=SEARCH_HIGH * max(1.0, cost / entry.kept_share),
+        upper=search_high(cost, entry.kept_share),
         price_weight=price_weight,
         cost_weight=cost_weight,
         unit_weight=unit_weight,
+    )
+
+
+def search_high(unit_cost: float, kept_share: float) -> float:
+    """The end of the search, normalised by the reference price, as the cost is."""
+    return SEARCH_HIGH * max(1.0, unit_cost / kept_share)
+
+
+def with_unit_cost(row: Row, unit_cost: float) -> Row:
+    """The row at another unit cost (normalised), and what is a share of it: what a leftover costs
+    to hold and is worth, and where the search ends.
+    """
+    scale = unit_cost / row.unit_cost
+    return row._replace(
+        unit_cost=unit_cost,
+        holding_cost_per_day=row.holding_cost_per_day * scale,
+        continuation_value=row.continuation_value * scale,
+        upper=search_high(unit_cost, row.kept_share),
     )
 
 

@@ -204,22 +204,23 @@ def _reckoned(kernel: Kernel, opened: list[Open]) -> list[Answer]:
     return found
 
 
-def _paths(kernel: Kernel, opened: list[Open]) -> list[_Path]:
-    solved = iter(
-        kernel.solve(
-            [
-                row
-                for one in opened
-                for row in (one.posed.frictionless, one.posed.full, *one.posed.cases)
-            ]
-        )
-    )
+def paths_of(kernel: Kernel, problems: Sequence[tuple[PartitionState, Posed]]) -> list[PricePath]:
+    """Where each problem's path leads, without probes; all in one run of the kernel."""
+    rows = [row for _, one in problems for row in (one.frictionless, one.full, *one.cases)]
+    solved = iter(kernel.solve(rows))
     paths = []
-    for one in opened:
+    for partition, posed in problems:
         frictionless, full = next(solved), next(solved)
-        cases = [next(solved) for _ in one.posed.cases]
-        partition, request, in_force = one.wanted
-        path = price_path(partition, one.posed, frictionless, full, cases, probes=False)
+        cases = [next(solved) for _ in posed.cases]
+        paths.append(price_path(partition, posed, frictionless, full, cases, probes=False))
+    return paths
+
+
+def _paths(kernel: Kernel, opened: list[Open]) -> list[_Path]:
+    found = paths_of(kernel, [(one.wanted.partition, one.posed) for one in opened])
+    paths = []
+    for one, path in zip(opened, found, strict=True):
+        _, request, in_force = one.wanted
         aim = path.base_minor
         if in_force is not None and not request.reckons:
             aim = float(in_force.price_minor)

@@ -18,11 +18,11 @@ from models.guards import guards, limits
 from models.guards.guards import GuardInputs
 from models.kernel.objective import Row
 from models.kernel.tile import Kernel
-from models.pricing.path import expert_price_minor, is_unproven, price_path
-from models.pricing.pose import HORIZON_DAYS_MIN, SEARCH_HIGH, Posed
+from models.pricing.path import blend_share, expert_price_minor, is_unproven
+from models.pricing.pose import HORIZON_DAYS_MIN, Posed, with_unit_cost
 from models.prior import coldstart
 from models.quotes import standing
-from models.quotes.full import Wanted, posed_with, situation, unknown_place, whole
+from models.quotes.full import Wanted, paths_of, posed_with, situation, unknown_place, whole
 from models.quotes.standing import Basis, Timed
 from schemas.errors import InputError
 from schemas.events import DAY_MS
@@ -106,20 +106,13 @@ def products(kernel: Kernel, wanted: Sequence[Wanted]) -> list[Kept]:
         except InputError:
             continue
         posed.append((partition, basis, found))
-    rows = [
-        row
-        for *_, found in posed
-        if found is not None
-        for row in (found.frictionless, found.full, *found.cases)
-    ]
-    solved = iter(kernel.solve(rows))
+    reckoned = ((partition, found) for partition, _, found in posed if found is not None)
+    paths = iter(paths_of(kernel, list(reckoned)))
     kept = []
     for partition, basis, found in posed:
         problem: Problem | None = None
         if found is not None:
-            frictionless, full = next(solved), next(solved)
-            cases = [next(solved) for _ in found.cases]
-            path = price_path(partition, found, frictionless, full, cases, probes=False)
+            path = next(paths)
             if not path.finite:
                 continue
             problem = _problem(partition, found, path.base_minor)
@@ -153,23 +146,13 @@ def _problem(partition: PartitionState, posed: Posed, base_minor: float) -> Prob
         reference_minor=posed.reference_minor,
         row=tuple(posed.full),
         handling_scales=posed.entry.return_handling_cost_minor is None,
-        expert_share=_expert_share(partition, posed),
+        expert_share=1.0 if is_unproven(posed) else blend_share(partition, posed) or 0.0,
         expert_factor=expert / scale,
         inputs=limits.inputs(partition, situation(posed), posed.placed),
         rounding=guards.rounding_of(posed.policy.guards),
         only_full=_only_full(partition, posed),
         stock_from=_stock_from(posed),
     )
-
-
-def _expert_share(partition: PartitionState, posed: Posed) -> float:
-    """The expert's share in the aim, as `models.pricing.path` has it."""
-    known = posed.state.passport
-    if is_unproven(posed):
-        return 1.0
-    if known is None or known.graduated_ms is not None:
-        return 0.0
-    return coldstart.expert_share(partition.prior, posed.posterior)
 
 
 def _only_full(partition: PartitionState, posed: Posed) -> str | None:
@@ -236,14 +219,9 @@ def supposed(row: Row, problem: Problem, request: QuoteRequest) -> Row:
     """The row with what is supposed, as `models.pricing.pose` would pose it."""
     if request.unit_cost_minor is not None:
         cost = request.unit_cost_minor / problem.reference_minor
-        scale = cost / row.unit_cost
-        row = row._replace(
-            unit_cost=cost,
-            return_cost=row.return_cost * (scale if problem.handling_scales else 1.0),
-            holding_cost_per_day=row.holding_cost_per_day * scale,
-            continuation_value=row.continuation_value * scale,
-            upper=SEARCH_HIGH * max(1.0, cost / row.kept_share),
-        )
+        if problem.handling_scales:
+            row = row._replace(return_cost=row.return_cost * (cost / row.unit_cost))
+        row = with_unit_cost(row, cost)
     if request.stock_units is not None:
         row = row._replace(stock=float(request.stock_units), unlimited=0.0)
     return row
