@@ -41,7 +41,7 @@ def standard_parts(
     prices = Prices(settings, switch, embedded=embedded)
     reckoner = Reckoner(kernel or warm)
     desk = Desk(settings, prices, reckoner, embedded=embedded)
-    webhooks = [WebhooksPart(settings, registry)] if settings.webhooks.endpoints else []
+    webhooks = [WebhooksPart(settings, switch, registry)] if settings.webhooks.endpoints else []
     quotes = Quotes(settings, switch, reckoner, registry=registry, embedded=embedded)
     return [
         switch,

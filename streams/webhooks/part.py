@@ -5,10 +5,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from schemas.errors import PricemakerError
 from streams.gateway.parts import Part, Running
+from streams.gateway.switch import Switch
 from streams.webhooks.metrics import WebhookMetrics
 from streams.webhooks.webhooks import Webhooks
+
+KNOWN_EVERY_S = 0.05
 
 
 class WebhooksPart(Part):
@@ -16,16 +18,21 @@ class WebhooksPart(Part):
 
     name = "webhooks"
 
-    def __init__(self, settings: Any, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self, settings: Any, switch: Switch, registry: CollectorRegistry | None = None
+    ) -> None:
         self._settings = settings
+        self._switch = switch
         self._metrics = WebhookMetrics(registry)
         self._webhooks: Webhooks | None = None
         self._starting: asyncio.Task[None] | None = None
 
     async def start(self, running: Running) -> None:
         """Begin."""
-        self._webhooks = Webhooks(self._settings, running.fail, metrics=self._metrics)
-        self._starting = asyncio.create_task(self._start(self._webhooks, running))
+        self._webhooks = Webhooks(
+            self._settings, running.fail, lambda: self._switch.shown.on, metrics=self._metrics
+        )
+        self._starting = asyncio.create_task(self._start(self._webhooks))
 
     async def stop(self) -> None:
         """End."""
@@ -38,8 +45,7 @@ class WebhooksPart(Part):
         """Endpoints that are dead or gone, and the kill switch."""
         return None if self._webhooks is None else self._webhooks.wrong()
 
-    async def _start(self, webhooks: Webhooks, running: Running) -> None:
-        try:
-            await webhooks.start()
-        except PricemakerError as error:
-            running.fail(error)
+    async def _start(self, webhooks: Webhooks) -> None:
+        while not self._switch.changes:  # the first is what it was when it had been read
+            await asyncio.sleep(KNOWN_EVERY_S)
+        webhooks.start()

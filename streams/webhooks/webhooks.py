@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 
-from streams.edge.switch import PriceSwitch
 from streams.webhooks.attempts import State
 from streams.webhooks.endpoint import Endpoint
 from streams.webhooks.metrics import WebhookMetrics
@@ -25,22 +24,22 @@ class Webhooks:
     Parameters
     ----------
     settings : the loaded configuration
-    on_error : called, on the loop or from the switch's thread, with what ended it: prices no
-        longer move
+    on_error : called with what ended it: prices no longer move
+    is_stopped : whether the kill switch is on; it must be known before `start`
     """
 
     def __init__(
         self,
         settings: Any,
         on_error: Callable[[BaseException], None],
+        is_stopped: Callable[[], bool],
         *,
         metrics: WebhookMetrics | None = None,
     ) -> None:
         self._settings = settings
         self._on_error = on_error
         self._metrics = metrics or WebhookMetrics()
-        self._switch = PriceSwitch(settings, on_error)
-        self._started = False
+        self._is_stopped = is_stopped
         self._tasks: list[asyncio.Task[None]] = []
         self._executor = ThreadPoolExecutor(
             max(1, len(settings.webhooks.endpoints)), thread_name_prefix="webhooks"
@@ -53,22 +52,12 @@ class Webhooks:
             headers={"user-agent": USER_AGENT},
         )
         self.endpoints = [
-            Endpoint(
-                settings, endpoint, self._client, self._executor, lambda: self._switch.on,
-                self._metrics,
-            )
+            Endpoint(settings, endpoint, self._client, self._executor, is_stopped, self._metrics)
             for endpoint in settings.webhooks.endpoints
-        ]  # fmt: skip
+        ]
 
-    async def start(self) -> None:
-        """Know the kill switch, then begin.
-
-        Raises
-        ------
-        ServiceError : Kafka does not answer
-        """
-        await asyncio.to_thread(self._switch.start)
-        self._started = True
+    def start(self) -> None:
+        """Begin, on the running loop."""
         self._tasks = [asyncio.create_task(self._run(endpoint)) for endpoint in self.endpoints]
 
     async def stop(self) -> None:
@@ -77,13 +66,11 @@ class Webhooks:
             endpoint.end()
         await asyncio.gather(*self._tasks)
         await self._client.aclose()
-        if self._started:  # else a thread waits for a broker that is away; let it
-            await asyncio.to_thread(self._switch.close)
         self._executor.shutdown()
 
     def wrong(self) -> str | None:
         """None, or which endpoints are not served, in words. Any thread."""
-        if self._switch.on:
+        if self._is_stopped():
             return "the kill switch is on"
         found = [
             f"{endpoint.name} is {endpoint.state}"

@@ -229,7 +229,7 @@ def test_every_consumer_ends_at_prices_latest(kafka_bootstrap: str, tmp_path: Pa
         shop = Shop(server.client(), settings.redis.prefix)
         shop.join()
         projector, switch = Projector(settings), Switch(settings)
-        parts = [switch, Prices(settings, switch), WebhooksPart(settings)]
+        parts = [switch, Prices(settings, switch), WebhooksPart(settings, switch)]
         with in_thread(projector), GatewayServer(settings, parts) as gateway:
             ready = httpx.Client(base_url=gateway.url)
             wait_until(lambda: ready.get("/readyz").status_code == 200, "the gateway is ready")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from streams.edge.switch import PriceSwitch
 from streams.settings import Settings
 from streams.webhooks.webhooks import Webhooks
 
@@ -139,12 +140,15 @@ def telling(settings: Settings) -> Iterator[Webhooks]:
     async def run() -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         ending.append(lambda: loop.call_soon_threadsafe(ended.set))
-        webhooks = Webhooks(settings, errors.append)
+        switch = PriceSwitch(settings, errors.append)
+        webhooks = Webhooks(settings, errors.append, lambda: switch.on)
         found.append(webhooks)
-        await webhooks.start()
+        await asyncio.to_thread(switch.start)
+        webhooks.start()
         begun.set()
         await ended.wait()
         await webhooks.stop()
+        await asyncio.to_thread(switch.close)
 
     def in_thread() -> None:
         try:
