@@ -33,6 +33,11 @@ class Record(NamedTuple):
     timestamp_ms: int
     headers: Sequence[tuple[str, bytes | None]] = ()
 
+    @property
+    def sku(self) -> str:
+        """The key of a record that is about a product."""
+        return (self.key or b"").decode(errors="replace")
+
 
 class TopicFollower:
     """Reads a topic from some offsets on, for ever, and hands every batch to ``take``.
@@ -55,6 +60,7 @@ class TopicFollower:
     Attributes
     ----------
     caught_up : set after that
+    error : what ended it, if anything did
     """
 
     def __init__(
@@ -63,7 +69,7 @@ class TopicFollower:
         topic: Topic,
         name: str,
         take: Callable[[list[Record]], None],
-        on_error: Callable[[BaseException], None],
+        on_error: Callable[[BaseException], None] = lambda error: None,
         *,
         starts: Mapping[int, int] | None = None,
         isolation: str = "read_committed",
@@ -86,7 +92,7 @@ class TopicFollower:
         self._next: dict[int, int] = {}
         self._away = False
         self._settled = threading.Event()  # caught up, or ended by an error
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow-{name}", daemon=True)
 
@@ -110,8 +116,8 @@ class TopicFollower:
                 where=self._topic,
                 fix="Check the broker's load, and start again.",
             )
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def close(self) -> None:
         """End the thread; a batch in hand is finished first."""
@@ -142,7 +148,7 @@ class TopicFollower:
                     self.caught_up.set()
                     self._settled.set()
         except Exception as error:  # also of take: nobody may serve prices that no longer move
-            self._error = error
+            self.error = error
             self._settled.set()
             self._on_error(error)
         finally:

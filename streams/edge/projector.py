@@ -18,11 +18,11 @@ import redis
 from confluent_kafka import Consumer
 from redis.backoff import ExponentialWithJitterBackoff
 
-from schemas.errors import CheckFailed, InputError
+from schemas.errors import CheckFailed
 from schemas.topics import PRICES_LATEST
 from streams.edge.commits import commit_moved
 from streams.edge.follower import Record, TopicFollower
-from streams.edge.price import read_price
+from streams.edge.price import Price, prices_of
 from streams.edge.projector_metrics import ProjectorMetrics
 from streams.edge.redis_client import (
     is_passing,
@@ -226,8 +226,9 @@ class Projector:
 
     def _take(self, records: list[Record]) -> None:
         changes = {} if self._gathered is None else self._gathered
+        for record, price in prices_of(records, self._topic, self._left_out):
+            self._add(changes, record, price)
         for record in records:
-            self._add(changes, record)
             known = self._positions.get(record.partition, 0)
             self._moves[record.partition] = Move(known, record.offset + 1)
         self._records += len(records)
@@ -267,22 +268,16 @@ class Projector:
         self._positions.update({number: move.after for number, move in self._moves.items()})
         self._moves = {}
 
-    def _add(self, changes: dict[str, Change], record: Record) -> None:
+    def _left_out(self) -> None:
+        self._unreadable += 1
+        self._metrics.unreadable.inc()
+
+    def _add(self, changes: dict[str, Change], record: Record, price: Price | None) -> None:
         """Keep the last of each product, and the highest version seen of it."""
-        if record.value is None:
-            sku = (record.key or b"").decode(errors="replace")
-            seen = changes.get(sku)
-            changes[sku] = Change(seen.version if seen else 0, None)
-            return
-        try:
-            price = read_price(record.value, f"{self._topic}[{record.partition}]@{record.offset}")
-        except InputError as error:
-            self._unreadable += 1
-            self._metrics.unreadable.inc()
-            log.error("left out: %s", error)
-            return
-        seen = changes.get(price.sku)
-        if seen is None or seen.version < price.version:
+        seen = changes.get(record.sku if price is None else price.sku)
+        if price is None:
+            changes[record.sku] = Change(seen.version if seen else 0, None)
+        elif seen is None or seen.version < price.version:
             changes[price.sku] = Change(price.version, price)
 
     def _tell_lost(self, lost: FeedLost) -> None:

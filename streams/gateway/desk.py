@@ -24,7 +24,7 @@ from streams.gateway.parts import Part, Running
 from streams.gateway.prices import Prices
 from streams.gateway.product_routes import product_routes
 from streams.gateway.reckoner import Reckoner
-from streams.gateway.refusals import Refusal
+from streams.gateway.refusals import not_ready
 from streams.gateway.steering_routes import steering_routes
 from streams.kafka import reader
 from streams.kafka.kafka_settings import topic_name
@@ -122,10 +122,7 @@ class Desk(Part):
         """
         told = self.ready()
         if told is not None:
-            raise Refusal(
-                503, "not_ready", f"{told}.", headers={"Retry-After": "1"},
-                fix="Ask again in a moment; /readyz says when.",
-            )  # fmt: skip
+            raise not_ready(told)
 
     def switch(self) -> dict[str, Any]:
         """The kill switch as the desk shows it."""

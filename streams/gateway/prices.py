@@ -1,26 +1,22 @@
 """The shop window as a part of the gateway: it follows ``prices-latest`` and serves ``/v1``."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
 
-from schemas.errors import InputError
 from schemas.topics import PRICES_LATEST
 from streams.edge.follower import Record
-from streams.edge.price import read_price
+from streams.edge.price import prices_of
 from streams.edge.switch import SwitchState
 from streams.gateway.broker import BrokerWatch, topic_identity, watch_broker
 from streams.gateway.following import Following
 from streams.gateway.parts import Part, Running, closed
 from streams.gateway.price_routes import price_routes
-from streams.gateway.refusals import Refusal
+from streams.gateway.refusals import not_ready
 from streams.gateway.switch import Switch
 from streams.gateway.window import Taken, Window
 from streams.kafka.kafka_settings import topic_name
-
-log = logging.getLogger(__name__)
 
 SWITCH_S = 120.0  # longer than the switch may take to be read or to fail
 
@@ -98,10 +94,7 @@ class Prices(Part):
         Refusal : 503
         """
         if self.ready() is not None:
-            raise Refusal(
-                503, "not_ready", "the prices are being read.", headers={"Retry-After": "1"},
-                fix="Ask again in a moment; /readyz says when.",
-            )  # fmt: skip
+            raise not_ready("the prices are being read")
 
     def headers(self) -> dict[str, str]:
         """What every answer with prices carries: how old they may be, and whether they stand."""
@@ -121,20 +114,13 @@ class Prices(Part):
 
     def _decode(self, records: list[Record]) -> list[Taken]:
         taken: list[Taken] = []
-        for record in records:
-            where = f"{self._topic}[{record.partition}]@{record.offset}"
-            if record.value is None:
-                sku = (record.key or b"").decode(errors="replace")
-                taken.append(Taken(sku, record.partition, record.offset, None))
-                continue
-            try:
-                price = read_price(record.value, where)
-            except InputError as error:
-                self.unreadable += 1
-                log.error("%s", error)
-                continue
-            taken.append(Taken(price.sku, record.partition, record.offset, price))
+        for record, price in prices_of(records, self._topic, self._left_out):
+            sku = record.sku if price is None else price.sku
+            taken.append(Taken(sku, record.partition, record.offset, price))
         return taken
+
+    def _left_out(self) -> None:
+        self.unreadable += 1
 
     def _show(self, taken: list[Taken]) -> None:
         if self.window.take(taken):

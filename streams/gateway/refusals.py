@@ -49,18 +49,28 @@ def unknown_sku(sku: str) -> Refusal:
     )  # fmt: skip
 
 
+def not_ready(what: str) -> Refusal:
+    """503: not everything is known, so that any answer would be a guess."""
+    return Refusal(
+        503, "not_ready", f"{what}.", headers={"Retry-After": "1"},
+        fix="Ask again in a moment; /readyz says when.",
+    )  # fmt: skip
+
+
 def refused(error: PricemakerError) -> Response:
     """The answer that says what was wrong."""
-    headers: dict[str, str] = {}
     if isinstance(error, Refusal):
-        status, headers = error.status, error.headers
-    elif isinstance(error, InputError):
-        status = 400
-    else:
-        status = 503 if isinstance(error, ServiceError) else 500
+        return told(error, error.status, error.headers)
+    if isinstance(error, InputError):
+        return told(error, 400)
+    return told(error, 503 if isinstance(error, ServiceError) else 500)
+
+
+def told(error: PricemakerError, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as HTTP."""
     return Response(
-        orjson.dumps({"error": error.as_dict()}), status, {"Cache-Control": "no-store", **headers},
-        JSON,
+        orjson.dumps({"error": error.as_dict()}), status,
+        {"Cache-Control": "no-store", **(headers or {})}, JSON,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from schemas.topics import STATE
 from streams.edge.follower import Record, TopicFollower
 from streams.kafka import reader
 from streams.kafka.kafka_settings import topic_name
-from streams.quotes.refusals import not_ready
+from streams.quotes.refusals import require_following
 
 READ_DEADLINE_S = 600.0
 NAME = "quotes-state"
@@ -44,7 +44,6 @@ class Replica:
         self._isolation = isolation
         self._waiting: dict[int, list[tuple[bytes, bytes | None]]] = {}
         self._follower: TopicFollower | None = None
-        self._error: BaseException | None = None
         self._closed = False
 
     def load(self) -> "Replica":
@@ -67,8 +66,7 @@ class Replica:
         if self._closed:  # while it was being read
             return self
         self._follower = TopicFollower(
-            self._settings, STATE, NAME, self.take, self._failed,
-            starts=starts, isolation=self._isolation,
+            self._settings, STATE, NAME, self.take, starts=starts, isolation=self._isolation
         ).start()  # fmt: skip
         return self
 
@@ -98,11 +96,7 @@ class Replica:
         ------
         ServiceError : it was not loaded yet, or following it ended
         """
-        if self._error is not None:
-            reason = getattr(self._error, "message", repr(self._error))
-            raise not_ready(f"following the state ended: {reason}")
-        if self._follower is None or not self._follower.caught_up.is_set():
-            raise not_ready("the pricer's state is still being read")
+        require_following(self._follower, "the pricer's state")
 
     @property
     def broker_away(self) -> bool:
@@ -123,6 +117,3 @@ class Replica:
         if state is None or stamp is None:
             return None
         return stamp, standing.now_ms(state, state.skus[sku])
-
-    def _failed(self, error: BaseException) -> None:
-        self._error = error

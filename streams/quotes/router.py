@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from schemas.errors import FieldError, PricemakerError
 from schemas.quotes import Quote, QuoteRequest
+from streams.gateway.refusals import JSON, told
 
 if TYPE_CHECKING:
     from streams.quotes.tiers import TieredQuotes
 
 BODY_BYTES_MAX = 16_384
-JSON = "application/json"
 STATUS = {
     "invalid_quote": 400,
     "unknown_place": 400,
@@ -78,16 +78,14 @@ def read_request(body: bytes) -> QuoteRequest:
         field = place.rstrip("`") or "request"
         raise FieldError(
             "invalid_quote", f"{field} was refused: {text}.", field=field, expected=text,
-            fix="See docs/quotes.md, or the service's /docs.",
+            fix="See docs/quotes.md, or GET /v1/openapi.json",
         ) from None  # fmt: skip
 
 
 def refusal(error: PricemakerError) -> Response:
-    """An error as HTTP."""
-    status = STATUS.get(error.code, 500)
+    """An error as HTTP, in the gateway's form."""
     headers = {"Retry-After": RETRY_AFTER[error.code]} if error.code in RETRY_AFTER else None
-    body = msgspec.json.encode({"error": error.as_dict()})
-    return Response(body, status_code=status, headers=headers, media_type=JSON)
+    return told(error, STATUS.get(error.code, 500), headers)
 
 
 async def _body(request: Request) -> bytes:

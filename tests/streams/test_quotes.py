@@ -15,10 +15,12 @@ from models.quotes.warm import Kept
 from schemas.errors import InputError, ServiceError
 from schemas.quotes import Quote, QuoteRequest
 from streams.config import load_settings
+from streams.edge.follower import Record
 from streams.quotes import full_engine
 from streams.quotes.circuit import FAILURES_MAX, PAUSE_S_MAX, Circuit
 from streams.quotes.full_engine import FullEngine
 from streams.quotes.hot import HotQuotes, Remembered
+from streams.quotes.in_force import PricesInForce
 from streams.quotes.metrics import QuoteMetrics
 from streams.quotes.replica import Replica
 from streams.quotes.router import BODY_BYTES_MAX, quote_router
@@ -26,6 +28,7 @@ from streams.quotes.tiers import TieredQuotes
 from streams.worker.engines import warm_kernel
 from tests.models.tapes import at, policy
 from tests.models.test_quotes import Shop, established
+from tests.streams.gateway_app import price, record, tombstone
 
 START_MS = 1_790_000_000_000
 
@@ -326,3 +329,10 @@ def test_the_route_is_described(client: TestClient) -> None:
     answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert set(answered["properties"]) == set(Quote.__struct_fields__)
     assert {"400", "404", "409", "413", "429", "503"} <= set(operation["responses"])
+
+
+def test_a_record_that_is_no_price_is_left_out() -> None:
+    prices = PricesInForce(load_settings())
+    good = [record(number, price(sku, 3)) for number, sku in enumerate("AB")]
+    prices.take([good[0], Record(0, 7, b"A", b"no price", 0), good[1], tombstone(8, "A")])
+    assert [prices(sku) and prices(sku).version for sku in "ABC"] == [3, 3, None]
